@@ -1,0 +1,80 @@
+"""`submanifold list KIND`: what there is, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from submanifold.cli.console import console
+
+__all__ = ["Kind", "listing"]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    MODELS = "models"
+    MANIFOLDS = "manifolds"
+    ESTIMATORS = "estimators"
+    FINDINGS = "findings"
+    EXPERIMENTS = "experiments"
+
+
+def _models() -> dict[str, str]:
+    from submanifold import models
+
+    return {entry.name: f"{entry.family}; {entry.why}" for entry in models.describe()}
+
+
+def _first_sentence(item: object) -> str:
+    """What the documentation of a class says first, without its markup."""
+    paragraph = (inspect.getdoc(item) or "").split("\n\n")[0]
+    return " ".join(paragraph.replace("`", "").split())
+
+
+def _manifolds() -> dict[str, str]:
+    from submanifold.data.manifolds import MANIFOLDS
+
+    return {name: _first_sentence(item) for name, item in MANIFOLDS.items()}
+
+
+def _estimators() -> dict[str, str]:
+    from submanifold.dimension import ESTIMATORS
+
+    return {name: _first_sentence(item) for name, item in ESTIMATORS.items()}
+
+
+def _findings() -> dict[str, str]:
+    from submanifold.lens.catalogue import FINDINGS
+
+    return dict(FINDINGS)
+
+
+def _experiments() -> dict[str, str]:
+    from submanifold.reproduce import EXPERIMENTS
+
+    return dict(EXPERIMENTS)
+
+
+_TABLES: dict[Kind, Callable[[], dict[str, str]]] = {
+    Kind.MODELS: _models,
+    Kind.MANIFOLDS: _manifolds,
+    Kind.ESTIMATORS: _estimators,
+    Kind.FINDINGS: _findings,
+    Kind.EXPERIMENTS: _experiments,
+}
+
+
+def listing(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List models, manifolds, estimators, findings or experiments."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
+    for name, meaning in _TABLES[kind]().items():
+        table.add_row(Text(name, style="bold"), Text(meaning))
+    console().print(table)

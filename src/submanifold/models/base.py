@@ -1,0 +1,281 @@
+"""What a model is: a module that says by protocols what it can do, and by data how it is trained.
+
+Notation: x is data, (n, *data_shape), D its number of coordinates; z a latent, (n, latent_dim).
+Nothing outside a model asks for its class: a diagnostic asks `isinstance(model, Density)`, the trainer reads
+`stages()`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from submanifold.checks import check_int, check_tensor
+from submanifold.data.preprocess import Preprocess
+from submanifold.errors import IncomparableMeasures, InvalidInput
+
+__all__ = [
+    "Awareness",
+    "Density",
+    "EncoderDecoder",
+    "Factored",
+    "Generator",
+    "LatentLaw",
+    "LocalScales",
+    "LogProbKind",
+    "Measure",
+    "Model",
+    "Objective",
+    "Score",
+    "Stage",
+    "check_data_shape",
+    "require_same_measure",
+]
+
+Measure = Literal["ambient", "manifold"]
+LogProbKind = Literal["exact", "bound", "unnormalised", "estimate"]
+Awareness = Literal["aware", "unaware", "n/a"]
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Draws samples."""
+
+    data_shape: tuple[int, ...]
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape), without gradients."""
+        ...
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Scores points, with respect to a declared measure and with a declared meaning."""
+
+    measure: Measure
+    log_prob_kind: LogProbKind
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density in nats, in the units of the data as given, (n,)."""
+        ...
+
+
+@runtime_checkable
+class EncoderDecoder(Protocol):
+    """Maps data to latents and back."""
+
+    latent_dim: int
+    data_shape: tuple[int, ...]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents (n, latent_dim) of data (n, *data_shape); deterministic."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Data (n, *data_shape) of latents (n, latent_dim); deterministic and differentiable."""
+        ...
+
+
+@runtime_checkable
+class LocalScales(Protocol):
+    """Knows how wide its density is around a point, direction by direction."""
+
+    def local_scales(self, x: Tensor) -> Tensor:
+        r"""Standard deviations (n, D), descending, of the Gaussian that the model is to first order around x.
+
+        A flow x = T(u) has the singular values of J_T; a Gaussian decoder has \sqrt{s_i(J_g)^2 + \sigma^2}, with
+        \sigma in the D - latent_dim directions that the decoder does not reach. In the units of the data.
+        """
+        ...
+
+
+@runtime_checkable
+class LatentLaw(Protocol):
+    """Draws latents and decodes them: its samples are decode(sample_latent(n))."""
+
+    def sample_latent(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` latents (n, latent_dim) from the model's own law of latents, without gradients."""
+        ...
+
+    def decoder_lipschitz_bound(self) -> float:
+        """A certified upper bound of the decoder's Lipschitz constant, in data units; inf if none is known."""
+        ...
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """Is a density on a manifold made of a density on R^latent_dim and a decoder."""
+
+    def ambient_factor(self, x: Tensor) -> tuple[Density, Tensor]:
+        """The density on R^latent_dim, and the points (n, latent_dim) at which it scores x."""
+        ...
+
+
+@runtime_checkable
+class Score(Protocol):
+    r"""Knows the gradient of the log-density of noised data, p_\sigma = p * N(0, \sigma^2 I)."""
+
+    def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """Score at x under noise level sigma, shaped like x."""
+        ...
+
+
+def require_same_measure(*models: Density) -> Measure:
+    """The common measure of the models' log-likelihoods.
+
+    Raises:
+        IncomparableMeasures: a density with respect to volume in R^D and one with respect to volume on a
+            d-dimensional manifold have different units (nats per D-volume and per d-volume), so that neither is
+            "larger".
+    """
+    measures = {model.measure for model in models}
+    if len(measures) > 1:
+        raise IncomparableMeasures(
+            "these log-likelihoods are with respect to different measures (Lebesgue measure on the ambient space and "
+            "volume on a manifold), so they cannot be compared: compare samples instead, for example with W1"
+        )
+    return measures.pop()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What one optimiser minimises.
+
+    `loss` maps a batch to a scalar, or to a mapping whose entry "loss" is minimised and whose other entries are
+    logged; it draws its noise from torch's global generator, which the trainer seeds and checkpoints. `every` is the
+    number of steps between updates of these `parameters`.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[[Tensor], Tensor | Mapping[str, Tensor]]
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of training; a model has one, a two-step model several in a row.
+
+    `transform` maps data to what this stage trains on (the latents of a frozen autoencoder); the trainer applies it
+    once, without gradients, with the model in evaluation mode. `prepare` sees all of the transformed training data
+    before the first step: it fits preprocessing, or a whole law that has a closed form. `finish` sees the held-out
+    data, untransformed, after the last step. Without objectives a stage is over when it is prepared.
+    """
+
+    name: str
+    objectives: Sequence[Objective] = ()
+    transform: Callable[[Tensor], Tensor] | None = None
+    prepare: Callable[[Tensor], None] | None = None
+    finish: Callable[[Tensor], None] | None = None
+
+
+def check_data_shape(data_shape: Sequence[int]) -> tuple[int, ...]:
+    """`data_shape` as a tuple: (D,) for vectors or (channels, height, width) for images."""
+    shape = tuple(data_shape) if isinstance(data_shape, Sequence) else ()
+    if len(shape) not in (1, 3):
+        raise InvalidInput(
+            f"data_shape={data_shape!r} is not accepted: give (D,) for vectors or (channels, height, width) for images"
+        )
+    return tuple(check_int(size, name="data_shape") for size in shape)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON-able data; a model becomes its name and configuration, and is refused nowhere but in `save`."""
+    if isinstance(value, Model):
+        return {"model": type(value), "config": value.config}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class Model(nn.Module):
+    """Base of every model: records its configuration, owns its preprocessing, and says how it is trained.
+
+    A subclass takes plain, typed, JSON-able keyword arguments (or other models), calls
+    `super().__init__(data_shape, preprocess)`, and implements `objectives` and the protocols it satisfies.
+
+    Attributes:
+        family: the family of models it belongs to, in the field's words.
+        awareness: "unaware", "aware", or "n/a": whether, in the nonparametric regime, it can learn a distribution on an
+            unknown manifold (Loaiza-Ganem et al. 2024, arXiv 2404.02954, section 3.4).
+        why: the reason, in one sentence.
+        sized_by_data: buffers whose first dimension is set by the training data; a checkpoint may change it.
+    """
+
+    family: ClassVar[str] = ""
+    awareness: ClassVar[Awareness] = "n/a"
+    why: ClassVar[str] = ""
+    sized_by_data: ClassVar[tuple[str, ...]] = ()
+
+    config: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record the constructor's arguments in `config`, defaults included."""
+        self = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        except TypeError:  # __init__ is about to say what is wrong; copies come here without arguments
+            return self
+        bound.apply_defaults()
+        arguments = list(bound.arguments.items())[1:]
+        self.__dict__["config"] = {name: _plain(value) for name, value in arguments}
+        return self
+
+    def __init__(self, data_shape: Sequence[int], preprocess: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.data_shape = check_data_shape(data_shape)
+        self.ambient_dim = math.prod(self.data_shape)
+        self.preprocess = Preprocess(preprocess, self.data_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's tensors live."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type in which the model computes."""
+        tensors = [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
+        return tensors[0].dtype if tensors else torch.get_default_dtype()
+
+    def receive(self, x: Any, *, name: str = "x") -> Tensor:
+        """Check data from outside and bring it to the model's shape, device and dtype, (n, *data_shape)."""
+        return check_tensor(x, self.data_shape, name=name).to(self.device, self.dtype)
+
+    def receive_latents(self, z: Any) -> Tensor:
+        """Check latents from outside and bring them to the model's device and dtype, (n, latent_dim)."""
+        latent_dim: int = getattr(self, "latent_dim")  # noqa: B009  (only models that encode have one)
+        return check_tensor(z, (latent_dim,), name="z").to(self.device, self.dtype)
+
+    def prepare(self, x: Tensor) -> None:
+        """Fit what is read off the training data at once (preprocessing), before the first step."""
+        self.preprocess.fit(x)
+
+    def objectives(self) -> list[Objective]:
+        """What training minimises."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it optimises")
+
+    def stages(self) -> list[Stage]:
+        """The parts of training, in order."""
+        return [Stage("fit", self.objectives(), prepare=self.prepare)]
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Make room for buffers whose length the checkpoint knows and a fresh model does not."""
+        for name in self.sized_by_data:
+            here, given = getattr(self, name), state_dict.get(prefix + name)
+            if given is not None and given.shape[1:] == here.shape[1:]:
+                setattr(self, name, here.new_empty(given.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return f"data_shape={self.data_shape}"

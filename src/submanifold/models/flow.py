@@ -1,0 +1,104 @@
+r"""Normalizing flows: x = T(u), u \sim N(0, I_D), with T a composition of invertible maps whose Jacobian is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from submanifold.checks import check_choice, check_int
+from submanifold.geometry import jacobian, singular_values
+from submanifold.models import _zuko
+from submanifold.models.base import LogProbKind, Measure, Model, Objective
+from submanifold.models.precision import double
+from submanifold.models.registry import register
+
+__all__ = ["Flow"]
+
+
+@register("flow")
+class Flow(Model):
+    r"""Maximises the exact log-likelihood by change of variables,
+
+    .. math:: \log p(x) = \log N(T^{-1}(x); 0, I) + \log |\det \partial T^{-1} / \partial x|
+
+    (Rezende & Mohamed 2015, arXiv 1505.05770). Its maps are zuko's. On data that lie on a manifold of lower dimension
+    the likelihood has no maximum, and T's smallest singular values go to zero.
+
+    Args:
+        data_shape: (D,) or (channels, height, width), flattened; D = 1 is accepted.
+        kind: "spline-coupling", "spline-autoregressive" (both Durkan et al. 2019, arXiv 1906.04032) or "maf"
+            (Papamakarios et al. 2017, arXiv 1705.07057). Autoregressive flows sample D times slower than they score.
+        transforms: number of maps composed.
+        hidden: widths of the hidden layers of the networks in each map.
+        bins: pieces of each spline on [-5, 5] in preprocessed units; outside it is the identity.
+        preprocess: names of the invertible maps applied first.
+    """
+
+    family = "normalizing flow"
+    awareness = "unaware"
+    why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
+
+    measure: Measure = "ambient"
+    log_prob_kind: LogProbKind = "exact"
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        kind: str = "spline-coupling",
+        transforms: int = 3,
+        hidden: Sequence[int] = (64, 64),
+        bins: int = 8,
+        preprocess: Sequence[str] = ("scale",),
+    ) -> None:
+        super().__init__(data_shape, preprocess)
+        self.transform = _zuko.transforms(
+            check_choice(kind, _zuko.KINDS, name="kind"),
+            self.ambient_dim,
+            layers=check_int(transforms, name="transforms"),
+            hidden=[check_int(width, name="hidden") for width in hidden],
+            bins=check_int(bins, name="bins", low=2),
+        )
+
+    def objectives(self) -> list[Objective]:
+        return [Objective("likelihood", list(self.parameters()), self.loss)]
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Negative log-likelihood in nats, ()."""
+        return -self._log_prob(x).mean()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Exact log-density in nats, (n,)."""
+        return self._log_prob(self.receive(x))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape)."""
+        u = torch.randn(
+            check_int(n, name="n"), self.ambient_dim, generator=generator, device=self.device, dtype=self.dtype
+        )
+        y = self.transform().inv(u).reshape(n, *self.data_shape)  # (n, *data_shape)
+        return self.preprocess.inverse(y)
+
+    @torch.no_grad()
+    def local_scales(self, x: Tensor) -> Tensor:
+        """Singular values of T's Jacobian at T^{-1}(x), (n, D), descending: the inverses of those of T^{-1}'s at x."""
+        twin = double(self)
+        J = jacobian(twin._normalise, twin.receive(x))  # (n, D, D)
+        scales: Tensor = singular_values(J).flip(1).reciprocal()
+        return scales
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """u = T^{-1}(x), (n, D)."""
+        u: Tensor = self.transform()(self.preprocess(x).flatten(1))
+        return u
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        y, log_det = self.preprocess.forward_and_log_det(x)
+        u, log_det_transform = self.transform().call_and_ladj(y.flatten(1))  # (n, D), (n,)
+        log_base = -0.5 * (u.square() + math.log(2 * math.pi)).sum(dim=1)
+        total: Tensor = log_base + log_det_transform + log_det
+        return total

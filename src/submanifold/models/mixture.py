@@ -1,0 +1,148 @@
+"""Mixtures of Gaussians: a law that is fitted in closed form or nearly so, for latents and for plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from submanifold.checks import check_choice, check_int
+from submanifold.errors import InvalidInput, UnfittedModel
+from submanifold.models.base import LogProbKind, Measure, Model, Stage
+from submanifold.models.registry import register
+
+__all__ = ["GaussianMixture"]
+
+_CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_SELECTION_POINTS = 2000
+_RIDGE = 1e-6
+"""Added to the covariances of a mixture, in preprocessed units: a component that collapses keeps a width of 10^-3."""
+_RIDGE_ONE = 1e-9
+"""The same for a single Gaussian, which collapses only with the data."""
+
+
+@register("gaussian-mixture")
+class GaussianMixture(Model):
+    r"""p(x) = \sum_k \pi_k N(x; \mu_k, \Sigma_k), fitted by expectation-maximisation from k-means.
+
+    One component is the Gaussian of maximum likelihood. Training is over once the data have been seen.
+
+    Args:
+        data_shape: (D,) or (channels, height, width), flattened.
+        components: number of components, or "auto": that of 1 to 32 with the lowest Bayesian information criterion.
+        preprocess: names of the invertible maps applied first.
+    """
+
+    family = "mixture of Gaussians"
+    awareness = "unaware"
+    why = "its components are densities on all of R^D; as the law of latents it completes a two-step model"
+    sized_by_data = ("weights", "means", "scale_trils")
+
+    measure: Measure = "ambient"
+    log_prob_kind: LogProbKind = "exact"
+    weights: Tensor
+    means: Tensor
+    scale_trils: Tensor
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        components: int | Literal["auto"] = "auto",
+        preprocess: Sequence[str] = ("standardise",),
+    ) -> None:
+        super().__init__(data_shape, preprocess)
+        D = self.ambient_dim
+        if isinstance(components, str):
+            check_choice(components, ["auto"], name="components")
+        else:
+            check_int(components, name="components")
+        self.components = components
+        self.register_buffer("weights", torch.zeros(0))
+        self.register_buffer("means", torch.zeros(0, D))
+        self.register_buffer("scale_trils", torch.zeros(0, D, D))
+
+    def stages(self) -> list[Stage]:
+        return [Stage("fit", prepare=self.prepare)]
+
+    def prepare(self, x: Tensor) -> None:
+        """Fit the mixture to the training data (n, *data_shape).
+
+        Raises:
+            InvalidInput: for fewer points than components.
+        """
+        self.preprocess.fit(x)
+        y = self.preprocess(x).flatten(1).double().cpu().numpy()  # (n, D)
+        fitted = _select(y) if self.components == "auto" else _em(y, int(self.components))
+        trils = np.linalg.cholesky(fitted.covariances_)
+        for name, value in (("weights", fitted.weights_), ("means", fitted.means_), ("scale_trils", trils)):
+            setattr(self, name, torch.as_tensor(value).to(self.device, self.dtype))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Exact log-density in nats, (n,).
+
+        Raises:
+            UnfittedModel: before `prepare`.
+        """
+        self._require_fitted()
+        y, log_det = self.preprocess.forward_and_log_det(self.receive(x))
+        centred = (y.flatten(1)[:, None] - self.means).movedim(0, 2)  # (n, K, D) -> (K, D, n)
+        white = torch.linalg.solve_triangular(self.scale_trils, centred, upper=False)  # (K, D, n)
+        log_scale = self.scale_trils.diagonal(dim1=1, dim2=2).log().sum(dim=1)  # (K,)
+        constant = self.weights.log() - log_scale - 0.5 * self.ambient_dim * math.log(2 * math.pi)
+        log_components: Tensor = constant[:, None] - 0.5 * white.square().sum(dim=1)  # (K, n)
+        return log_components.logsumexp(dim=0) + log_det
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape)."""
+        self._require_fitted()
+        which = torch.multinomial(self.weights, check_int(n, name="n"), replacement=True, generator=generator)
+        noise = torch.randn(n, self.ambient_dim, generator=generator, device=self.device, dtype=self.dtype)
+        y = self.means[which]  # (n, D)
+        for k, tril in enumerate(self.scale_trils):
+            y[which == k] += noise[which == k] @ tril.mT
+        return self.preprocess.inverse(y.reshape(n, *self.data_shape))
+
+    def _require_fitted(self) -> None:
+        if len(self.weights) == 0:
+            raise UnfittedModel("the mixture has no components yet: fit the model first")
+
+
+def _em(y: NDArray[np.float64], components: int) -> Any:
+    """scikit-learn's expectation-maximisation with full covariances and a fixed seed."""
+    from sklearn.mixture import GaussianMixture as ExpectationMaximisation
+
+    if len(y) < max(components, 2):
+        raise InvalidInput(
+            f"x holds {len(y)} points: give at least {max(components, 2)} to fit components={components}"
+        )
+    em = ExpectationMaximisation(
+        components,
+        covariance_type="full",
+        reg_covar=_RIDGE if components > 1 else _RIDGE_ONE,
+        max_iter=200,
+        random_state=0,
+    )
+    return em.fit(y)
+
+
+def _select(y: NDArray[np.float64]) -> Any:
+    """The mixture with the lowest BIC; candidates grow until two in a row are worse than the best."""
+    few = y if len(y) <= _SELECTION_POINTS else np.random.default_rng(0).permutation(y)[:_SELECTION_POINTS]
+    best, best_bic, worse = None, np.inf, 0
+    for components in _CANDIDATES:
+        if components > 1 and len(few) < components * (y.shape[1] + 1):
+            break
+        candidate = _em(few, components)
+        bic = candidate.bic(few)
+        best, best_bic, worse = (candidate, bic, 0) if bic < best_bic else (best, best_bic, worse + 1)
+        if worse == 2:
+            break
+    assert best is not None
+    return best if few is y else _em(y, best.n_components)

@@ -1,0 +1,61 @@
+r"""Smooth activations by name, and how steep each one is.
+
+The Lipschitz constant of an activation \phi is \sup_x |\phi'(x)|. It is not 1 for the activations
+that overshoot:
+
+- SiLU, x s(x): \phi'' = 0 where x \tanh(x/2) = 2, at x = 2.39935..., where \phi' = 1.09983...;
+- GELU, x \Phi(x): \phi'' = 0 at x = \sqrt 2, where \phi' = \Phi(\sqrt 2) + \pi^{-1/2} e^{-1} =
+  1.12890....
+
+The constants below are rounded up in the last digit, so that products of them stay upper bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from submanifold.checks import check_choice
+
+__all__ = ["ACTIVATIONS", "activation", "activation_lipschitz"]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+"""Activations with a continuous slope: a network of them has a Jacobian at every point."""
+
+_LIPSCHITZ: dict[type[nn.Module], float] = {
+    nn.GELU: 1.1289041451852,
+    nn.ReLU: 1.0,
+    nn.Sigmoid: 0.25,
+    nn.SiLU: 1.0998393201289,
+    nn.Softplus: 1.0,
+    nn.Tanh: 1.0,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """A new module of the activation called `name`.
+
+    Raises:
+        InvalidInput: if `name` is not a key of `ACTIVATIONS`.
+    """
+    return ACTIVATIONS[check_choice(name, ACTIVATIONS, name="activation")]()
+
+
+def activation_lipschitz(module: nn.Module) -> float | None:
+    """The Lipschitz constant of an elementwise activation module, or None if it is not a known
+    one."""
+    if type(module) is nn.ELU:
+        return max(1.0, abs(module.alpha))
+    if type(module) is nn.LeakyReLU:
+        return max(1.0, abs(module.negative_slope))
+    if type(module) is nn.GELU and module.approximate != "none":
+        return None
+    return _LIPSCHITZ.get(type(module))

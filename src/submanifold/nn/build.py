@@ -1,0 +1,93 @@
+"""Encoders and decoders by name: a network is an ingredient, looked up in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from submanifold.checks import check_choice
+from submanifold.errors import InvalidInput
+from submanifold.nn.conv import ConvDecoder, ConvEncoder
+from submanifold.nn.mlp import MLP
+
+__all__ = ["NETWORKS", "Network", "decoder", "encoder"]
+
+_SMALLEST_IMAGE = 16
+"""Below this height or width a dense network is both faster and as good."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """How one kind of network is built in both directions.
+
+    `encoder(data_shape, out_features, hidden)` maps (n, *data_shape) to (n, out_features);
+    `decoder(in_features, data_shape, hidden)` maps (n, in_features) to (n, *data_shape).
+    """
+
+    encoder: Callable[[tuple[int, ...], int, tuple[int, ...]], nn.Module]
+    decoder: Callable[[int, tuple[int, ...], tuple[int, ...]], nn.Module]
+
+
+def _mlp_encoder(data_shape: tuple[int, ...], out_features: int, hidden: tuple[int, ...]) -> nn.Module:
+    mlp = MLP([math.prod(data_shape), *hidden, out_features])
+    return mlp if len(data_shape) == 1 else nn.Sequential(nn.Flatten(), mlp)
+
+
+def _mlp_decoder(in_features: int, data_shape: tuple[int, ...], hidden: tuple[int, ...]) -> nn.Module:
+    mlp = MLP([in_features, *hidden, math.prod(data_shape)])
+    return mlp if len(data_shape) == 1 else nn.Sequential(mlp, nn.Unflatten(1, data_shape))
+
+
+NETWORKS: dict[str, Network] = {
+    "mlp": Network(_mlp_encoder, _mlp_decoder),
+    "conv": Network(
+        lambda data_shape, out_features, hidden: ConvEncoder(data_shape, out_features, hidden=hidden),
+        lambda in_features, data_shape, hidden: ConvDecoder(in_features, data_shape, hidden=hidden),
+    ),
+}
+"""The networks that a model's `network=` argument accepts, besides "auto"."""
+
+
+def _choose(network: str, data_shape: tuple[int, ...]) -> Network:
+    check_choice(network, ["auto", *NETWORKS], name="network")
+    is_image = len(data_shape) == 3
+    if network == "auto":
+        network = "conv" if is_image and min(data_shape[1:]) >= _SMALLEST_IMAGE else "mlp"
+    if network == "conv" and not is_image:
+        raise InvalidInput(
+            f'network="conv" with data_shape={data_shape} is not accepted: give images '
+            '(channels, height, width), or network="mlp"'
+        )
+    return NETWORKS[network]
+
+
+def encoder(
+    network: str, data_shape: Sequence[int], out_features: int, hidden: Sequence[int] = (128, 128)
+) -> nn.Module:
+    """A network that maps data (n, *data_shape) to vectors (n, out_features).
+
+    Args:
+        network: a key of `NETWORKS`, or "auto": convolutional for images of at least 16 x 16, dense
+            otherwise.
+        data_shape: shape of one point.
+        out_features: number of outputs.
+        hidden: widths of the dense layers; a convolutional network has them after its convolutions.
+
+    Raises:
+        InvalidInput: for an unknown network, or a convolutional one on data that are not images.
+    """
+    shape = tuple(data_shape)
+    return _choose(network, shape).encoder(shape, out_features, tuple(hidden))
+
+
+def decoder(network: str, in_features: int, data_shape: Sequence[int], hidden: Sequence[int] = (128, 128)) -> nn.Module:
+    """A network that maps vectors (n, in_features) to data (n, *data_shape); see `encoder`.
+
+    Raises:
+        InvalidInput: for an unknown network, or a convolutional one on data that are not images.
+    """
+    shape = tuple(data_shape)
+    return _choose(network, shape).decoder(in_features, shape, tuple(hidden))

@@ -1,0 +1,193 @@
+"""The training points, in memory or read batch by batch from a memory map.
+
+Both kinds give batches on the model's device and in its floating type, checked to be finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from submanifold.checks import check_tensor
+from submanifold.errors import InvalidInput
+
+__all__ = ["MappedPoints", "Points", "PointsInMemory", "apply", "chunks", "fingerprint", "open_points", "split"]
+
+CHUNK = 1024
+"""Points per call of a stage's transform."""
+
+
+class Points(Protocol):
+    """n points that can be asked for by row."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """The points at `rows`, (len(rows), *shape), on the training device."""
+        ...
+
+    def take(self, rows: Tensor) -> Points:
+        """The points at `rows` as points of their own."""
+        ...
+
+    def everything(self) -> Tensor:
+        """All points, (n, *shape), or as many of them as fit in memory, drawn evenly."""
+        ...
+
+
+class PointsInMemory:
+    """Points held as one tensor, on the training device where they fit."""
+
+    def __init__(self, x: Tensor, device: torch.device) -> None:
+        self.device = device
+        self.x = x.to(device) if _fits_on(device, x.nbytes) else x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, rows: Tensor) -> Tensor:
+        return self.x[rows.to(self.x.device)].to(self.device)
+
+    def take(self, rows: Tensor) -> PointsInMemory:
+        return PointsInMemory(self.x[rows.to(self.x.device)], self.device)
+
+    def everything(self) -> Tensor:
+        return self.x
+
+
+class MappedPoints:
+    """Points that stay in a file larger than memory; `transform` is applied to each batch anew."""
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        data_shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.array = array
+        self.data_shape = data_shape
+        self.device = device
+        self.dtype = dtype
+        self.rows = np.arange(len(array)) if rows is None else rows
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: Tensor) -> Tensor:
+        chosen = self.rows[rows.cpu().numpy()]
+        order = np.argsort(chosen, kind="stable")  # the file is read forwards
+        block = np.empty((len(chosen), *self.array.shape[1:]), dtype=self.array.dtype)
+        block[order] = self.array[chosen[order]]
+        x = check_tensor(block, self.data_shape, name="X").to(self.device, self.dtype)
+        return x if self.transform is None else self.transform(x)
+
+    def take(self, rows: Tensor) -> MappedPoints:
+        return MappedPoints(
+            self.array,
+            self.data_shape,
+            self.device,
+            self.dtype,
+            rows=self.rows[rows.cpu().numpy()],
+            transform=self.transform,
+        )
+
+    def everything(self) -> Tensor:
+        size = self.batch(torch.arange(1)).nbytes
+        most = max(int(_spare_memory() / 4 // size), 2)
+        step = max(-(-len(self) // most), 1)
+        return torch.cat([self.batch(part) for part in torch.split(torch.arange(0, len(self), step), CHUNK)])
+
+
+def open_points(
+    X: Any, data_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, *, name: str = "X"
+) -> Points:
+    """The points of an array, tensor or `Dataset`; a memory map that does not fit in memory stays one.
+
+    Raises:
+        InvalidInput: the points have another shape than the model's, are not numbers, or not finite.
+    """
+    raw = getattr(X, "x", X)
+    if isinstance(raw, np.memmap) and _needed(raw, dtype) > _spare_memory() / 4:
+        check_tensor(np.asarray(raw[:1]), data_shape, name=name)
+        return MappedPoints(raw, data_shape, device, dtype)
+    if isinstance(raw, np.ndarray) and raw.dtype.kind not in "biuf":
+        raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
+    if isinstance(raw, np.ndarray) and not raw.flags.writeable:
+        raw = np.array(raw)  # torch has no read-only tensors, and warns
+    return PointsInMemory(check_tensor(raw, data_shape, name=name).detach().to(dtype=dtype), device)
+
+
+def split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
+    """Shuffle and split into (training, held out), with the rows of `Dataset.split(fraction, seed=seed)`."""
+    n = len(points)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
+    n_held = min(max(round(fraction * n), 1), n - 1)
+    return points.take(order[n_held:].sort().values), points.take(order[:n_held].sort().values)
+
+
+def chunks(points: Points, size: int = CHUNK, *, most: int | None = None) -> Iterator[Tensor]:
+    """The points in order, `size` at a time, (size, *shape); the first `most` of them."""
+    n = len(points) if most is None else min(most, len(points))
+    for rows in torch.split(torch.arange(n), size):
+        yield points.batch(rows)
+
+
+@torch.no_grad()
+def apply(transform: Callable[[Tensor], Tensor] | None, points: Points) -> Points:
+    """`transform` of all points, once, or batch by batch where the result does not fit in memory."""
+    if transform is None:
+        return points
+    first = transform(points.batch(torch.arange(1)))
+    if isinstance(points, MappedPoints) and first.nbytes * len(points) > _spare_memory() / 4:
+        return MappedPoints(
+            points.array,
+            points.data_shape,
+            points.device,
+            points.dtype,
+            rows=points.rows,
+            transform=torch.no_grad()(transform),
+        )
+    return PointsInMemory(torch.cat([transform(x) for x in chunks(points)]), first.device)
+
+
+def fingerprint(X: Any) -> str:
+    """A digest of the shape, the type and the values of the data; of large data, of evenly spaced points."""
+    raw = getattr(X, "x", X)
+    raw = raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)
+    step = max(raw.nbytes // 2**26, 1)
+    digest = hashlib.blake2b(repr((raw.shape, str(raw.dtype))).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(raw[::step]).tobytes())
+    return digest.hexdigest()
+
+
+def _needed(array: NDArray[Any], dtype: torch.dtype) -> int:
+    return math.prod(array.shape) * dtype.itemsize
+
+
+def _spare_memory() -> int:
+    """Bytes of memory that are free, or 8 GiB where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**33
+
+
+def _fits_on(device: torch.device, nbytes: int) -> bool:
+    """Whether the accelerator can hold the data and leave three quarters of its free memory to training."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return nbytes <= free / 4

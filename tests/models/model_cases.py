@@ -1,0 +1,53 @@
+"""Shared by the tests of models: how any model is made for a data shape, and fitted in the shortest honest way."""
+
+import inspect
+import math
+
+import torch
+from torch import Tensor
+
+from submanifold import models
+from submanifold.models import Model
+
+
+def low_rank_data(shape, n, rank=2, seed=0):
+    """Data of linear rank `rank` plus a little noise, so that models with few latents learn something in few steps."""
+    generator = torch.Generator().manual_seed(seed)
+    D = math.prod(shape)
+    factors = torch.randn(n, rank, generator=generator) @ torch.randn(rank, D, generator=generator)
+    return (3 + factors + 0.05 * torch.randn(n, D, generator=generator)).reshape(n, *shape)
+
+
+def make(name, shape, latent_dim=2, seed=0, **kwargs) -> Model:
+    """The registered model `name` for data of `shape`, with small networks."""
+    torch.manual_seed(seed)
+    make_class = getattr(models.MODELS[name], "assemble", models.MODELS[name])
+    small = {"latent_dim": latent_dim, "hidden": (32,)}
+    accepted = inspect.signature(make_class).parameters
+    return models.create(name, shape, **({k: v for k, v in small.items() if k in accepted} | kwargs))
+
+
+def fit_briefly(model: Model, x: Tensor, steps=30, lr=3e-3) -> Model:
+    """Go through the stages as the trainer does, with `steps` full-batch steps of Adam each."""
+    torch.manual_seed(0)
+    for stage in model.eval().stages():
+        with torch.no_grad():
+            data = x if stage.transform is None else stage.transform(x)
+        if stage.prepare is not None:
+            stage.prepare(data)
+        model.train()
+        for objective in stage.objectives:
+            optimiser = torch.optim.Adam(objective.parameters, lr)
+            for _ in range(steps):
+                optimiser.zero_grad()
+                scalar(objective.loss(data)).backward()
+                optimiser.step()
+        model.eval()
+        if stage.finish is not None:
+            stage.finish(x)
+    return model
+
+
+def scalar(loss) -> Tensor:
+    """The term that is minimised, of what an objective returns."""
+    return loss["loss"] if isinstance(loss, dict) else loss

@@ -1,0 +1,228 @@
+"""What every registered model keeps to, on the shapes that users have."""
+
+import copy
+import json
+import math
+import warnings
+from functools import cache
+
+import pytest
+import torch
+from model_cases import fit_briefly, low_rank_data, make, scalar
+
+import submanifold as sm
+from submanifold import models
+from submanifold.errors import InvalidInput, UnfittedModel
+from submanifold.geometry import jacobian
+from submanifold.models import Density, EncoderDecoder, Generator, LocalScales
+
+N = 32  # as many points as the widest image is wide: a mix-up of the two shows
+SHAPES = [(1,), (2,), (64,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]
+
+
+def latent_dim(shape):
+    return 1 if shape == (2,) else 2
+
+
+WITHOUT_LATENTS = ("flow", "gaussian-mixture", "kernel-density")
+CASES = [
+    pytest.param(name, shape, id=f"{name}-{'x'.join(map(str, shape))}")
+    for name in models.names()
+    for shape in SHAPES
+    if shape != (1,) or name in WITHOUT_LATENTS  # latents are fewer than coordinates
+    if shape != (3, 32, 32) or name != "gaussian-mixture"  # a covariance of 3072 x 3072 takes seconds
+]
+every_case = pytest.mark.parametrize(("name", "shape"), CASES)
+
+
+@cache
+def data(shape):
+    return low_rank_data(shape, N, rank=latent_dim(shape))
+
+
+@cache
+def fitted(name, shape):
+    """A fitted model; the tests that share it leave it as it is."""
+    steps = 30 if math.prod(shape) <= 64 else 10
+    return fit_briefly(make(name, shape, latent_dim=latent_dim(shape)), data(shape), steps=steps)
+
+
+def log_prob(model, x):
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a two-step model says how many points it refuses
+        return model.log_prob(x)
+
+
+def same(a, b):
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def test_the_table_of_models_is_complete():
+    assert set(models.names()) >= {"autoencoder", "vae", "flow", "gaussian-mixture", "kernel-density", "two-step"}
+    for entry in models.describe():
+        assert entry.family
+        assert entry.why
+        assert entry.awareness in ("aware", "unaware", "n/a")
+
+
+@every_case
+def test_configuration_is_plain_data_and_makes_the_same_model(name, shape):
+    from submanifold.models.persistence import configuration, from_configuration
+
+    model = fitted(name, shape)
+    described = json.loads(json.dumps(configuration(model)))
+    again = from_configuration(described)
+    assert configuration(again) == described
+    shapes = {key: value.shape for key, value in again.named_parameters()}
+    assert shapes == {key: value.shape for key, value in model.named_parameters()}
+
+
+@every_case
+def test_loss_is_finite_and_its_gradient_reaches_every_parameter(name, shape):
+    model = copy.deepcopy(fitted(name, shape)).train()
+    trained = set()
+    for stage in model.stages():
+        x = data(shape) if stage.transform is None else stage.transform(data(shape)).detach()
+        for objective in stage.objectives:
+            model.zero_grad()
+            loss = scalar(objective.loss(x))
+            assert loss.shape == ()
+            assert loss.isfinite()
+            loss.backward()
+            for parameter in objective.parameters:
+                assert parameter.grad is not None
+                assert parameter.grad.isfinite().all()
+                assert parameter.grad.abs().sum() > 0
+            trained |= set(objective.parameters)
+    assert trained == set(model.parameters())
+
+
+@every_case
+def test_samples(name, shape):
+    model = fitted(name, shape)
+    if not isinstance(model, Generator):
+        pytest.skip("does not sample")
+    state = torch.random.get_rng_state()
+    one, two, three = (model.sample(5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert one.shape == (5, *shape)
+    assert one.dtype == torch.float32
+    assert one.isfinite().all()
+    assert not one.requires_grad
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
+    assert torch.equal(torch.random.get_rng_state(), state)  # a generator leaves the global one alone
+    torch.manual_seed(3)
+    four = model.sample(1)
+    torch.manual_seed(3)
+    assert torch.equal(four, model.sample(1))
+
+
+@every_case
+def test_log_prob(name, shape):
+    model = fitted(name, shape)
+    if not isinstance(model, Density):
+        pytest.skip("has no density")
+    x = data(shape)
+    before, state = x.clone(), torch.random.get_rng_state()
+    values = log_prob(model, x)
+    assert values.shape == (N,)
+    assert values.dtype == torch.float32
+    assert values.isfinite().float().mean() > 0.9
+    assert same(values, log_prob(model, x))
+    assert torch.equal(x, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    turned = x.transpose(-1, -2).contiguous().transpose(-1, -2) if len(shape) == 3 else x.t().contiguous().t()
+    assert same(values, log_prob(model, turned))  # strides say nothing
+    assert same(values, log_prob(model, x.double().numpy()))
+    assert log_prob(model, x[:1]).shape == (1,)
+    if model.log_prob_kind == "exact":  # no noise: each point is scored on its own
+        assert torch.allclose(values.flip(0), log_prob(model, x.flip(0)), rtol=1e-4, equal_nan=True)
+
+
+@every_case
+def test_bad_points_are_refused(name, shape):
+    model = fitted(name, shape)
+    score = getattr(model, "log_prob", None) or model.encode
+    for bad, reason in (
+        (data(shape).clone().index_fill_(0, torch.tensor([3]), torch.nan), "NaN"),
+        (data(shape).clone().index_fill_(0, torch.tensor([3]), torch.inf), "infinity"),
+        (torch.zeros(4, *shape[:-1], shape[-1] + 1), "shape"),
+        (torch.zeros(4, *shape, dtype=torch.complex64), "complex"),
+    ):
+        with pytest.raises(InvalidInput, match=reason) as refusal:
+            score(bad)
+        assert "x has" in str(refusal.value)
+
+
+@every_case
+def test_latents(name, shape):
+    model = fitted(name, shape)
+    if not isinstance(model, EncoderDecoder):
+        pytest.skip("has no latents")
+    x = data(shape)
+    z = model.encode(x)
+    assert z.shape == (N, latent_dim(shape))
+    assert torch.equal(z, model.encode(x))
+    assert model.decode(z).shape == x.shape
+    J = jacobian(model.decode, z[:3])
+    step = 1e-2 * torch.randn(3, z.shape[1], generator=torch.Generator().manual_seed(0))
+    moved = (model.decode(z[:3] + step) - model.decode(z[:3] - step)).flatten(1) / 2
+    assert torch.allclose(
+        torch.einsum("nij,nj->ni", J, step), moved, atol=1e-3 * float(moved.detach().abs().max()) + 1e-5
+    )
+    with pytest.raises(InvalidInput, match="z has"):
+        model.decode(torch.zeros(3, latent_dim(shape) + 1))
+
+
+@every_case
+def test_local_scales(name, shape):
+    model = fitted(name, shape)
+    if not isinstance(model, LocalScales) or math.prod(shape) > 64:
+        pytest.skip("has no local scales, or too many for a test")
+    scales = model.local_scales(data(shape)[:4])
+    assert scales.shape == (4, math.prod(shape))
+    assert (scales > 0).all()
+    assert (scales.diff(dim=1) <= 1e-12).all()
+
+
+@every_case
+def test_a_saved_model_comes_back_to_the_bit(name, shape, tmp_path):
+    model = fitted(name, shape)
+    again = sm.load(sm.save(model, tmp_path))
+    before, after = model.state_dict(), again.state_dict()
+    assert list(before) == list(after)
+    for key, value in before.items():
+        assert value.dtype == after[key].dtype
+        assert same(value, after[key]) if value.is_floating_point() else torch.equal(value, after[key])
+    assert again.config == model.config
+    assert not again.training
+    if isinstance(model, Density):
+        assert same(log_prob(model, data(shape)), log_prob(again, data(shape)))
+    if isinstance(model, Generator):
+        generators = (torch.Generator().manual_seed(0) for _ in range(2))
+        assert torch.equal(*(m.sample(3, generator=g) for m, g in zip((model, again), generators, strict=True)))
+
+
+@every_case
+def test_double_precision(name, shape):
+    model = copy.deepcopy(fitted(name, shape)).double()
+    x = data(shape)[:4]
+    if isinstance(model, Generator):
+        assert model.sample(2).dtype == torch.float64
+    if isinstance(model, Density):
+        fine, coarse = log_prob(model, x), log_prob(fitted(name, shape), x)
+        assert fine.dtype == torch.float64
+        if model.log_prob_kind == "exact":
+            assert torch.allclose(fine.float(), coarse, rtol=1e-3, atol=1e-3 * math.prod(shape), equal_nan=True)
+
+
+@every_case
+def test_an_unfitted_model_says_so(name, shape):
+    model = make(name, shape, latent_dim=latent_dim(shape))
+    for method in ("log_prob", "encode"):
+        if hasattr(model, method):
+            with pytest.raises(UnfittedModel, match="fit"):
+                getattr(model, method)(data(shape))
+    if hasattr(model, "sample"):
+        with pytest.raises(UnfittedModel, match="fit"):
+            model.sample(2)
