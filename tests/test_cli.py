@@ -226,6 +226,7 @@ def test_lens_passes_its_arguments_on_and_tells_the_verdict(examined: dict[str, 
     )
     assert result.exit_code == 0, result.output
     assert examined.pop("progress") is True
+    assert examined.pop("run") == tmp_path / "out" / "runs"
     expected = {"models": ["vae", "two-step"], "latent_dim": 9, "steps": 10, "seed": 4, "limit": 500}
     assert examined == {"X": "digits", **expected}
     shown = " ".join(result.stdout.split())

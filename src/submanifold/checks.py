@@ -21,6 +21,7 @@ __all__ = [
     "check_real",
     "check_tensor",
     "nearest_match",
+    "points_of",
 ]
 
 
@@ -58,6 +59,12 @@ def check_real(value: Any, *, name: str, low: float = 0.0, high: float = float("
     return float(number)
 
 
+def points_of(X: Any) -> Any:
+    """The array behind X: the points of a data set, anything else as it is (a table with a column x included)."""
+    points = getattr(X, "x", None)
+    return points if isinstance(points, np.ndarray) or hasattr(points, "detach") else X
+
+
 def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray[np.float64]:
     """The data as a finite float64 matrix (n, D); each point is flattened.
 
@@ -68,7 +75,7 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray
         InvalidInput: for text or objects, complex numbers, NaN or infinity, fewer than `min_rows` points,
             points without coordinates, or points that all coincide.
     """
-    raw = getattr(X, "x", X)
+    raw = points_of(X)
     raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else np.asarray(raw)
     if raw.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
@@ -96,7 +103,7 @@ def check_tensor(x: Any, data_shape: tuple[int, ...], *, name: str = "x") -> Ten
     """
     import torch
 
-    raw = getattr(x, "x", x)
+    raw = points_of(x)
     tensor = raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.asarray(raw))
     if tensor.is_complex():
         raise InvalidInput(f"{name} has dtype {tensor.dtype}: give real numbers")

@@ -29,7 +29,7 @@ def sphere(seed, n=1200):
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
-def torus(seed, n=1200):
+def torus(seed, n=3000):
     t, p = _rng(seed).uniform(0, 2 * np.pi, (2, n))
     return np.stack([(2 + np.cos(p)) * np.cos(t), (2 + np.cos(p)) * np.sin(t), np.sin(p)], axis=1)
 
@@ -129,6 +129,14 @@ def test_copies_change_nothing_but_the_counts():
     assert doubled.warnings == ("50 of 550 points are copies of others and were dropped.",)
     np.testing.assert_array_equal(doubled.pointwise[500:], doubled.pointwise[:50])
     assert (doubled.n, len(doubled.rows)) == (550, 550)
+
+
+def test_neighbourhoods_that_see_curvature_are_told():
+    """Fifty of 1200 points reach so far on this torus that local PCA counts the normal direction too."""
+    found = sm.dimension.estimate(torus(0, 1200))
+    assert found.by_method["lpca"].dimension > 2.5
+    assert abs(found.by_method["mle"].dimension - 2) < 0.15
+    assert "methods disagree" in found.warnings[0]
 
 
 def test_union_of_two_dimensions_is_told():

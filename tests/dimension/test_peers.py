@@ -9,8 +9,8 @@ from submanifold.neighbors import NeighborGraph
 pytestmark = pytest.mark.peer
 
 
-@pytest.fixture(params=[0, 1, 2])
-def X(request):
+@pytest.fixture(name="X", params=[0, 1, 2])
+def _points(request):
     rng = np.random.default_rng(request.param)
     return rng.standard_normal((600, 5)) @ rng.standard_normal((5, 12))
 

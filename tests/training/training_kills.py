@@ -21,7 +21,7 @@ from training_toys import TOYS, toy_data
 from submanifold.models import MODELS
 from submanifold.training import fit
 
-KILLS = 6
+KILLS = 5
 
 
 def attempt(toy: str, folder: Path) -> None:
@@ -53,7 +53,7 @@ def main(toy: str, root: Path, seed: int) -> None:
     killed = 0
     for _ in range(KILLS):
         child = fork(toy, root / "cut")
-        time.sleep(moments.uniform(0, 0.7 * length))
+        time.sleep(moments.uniform(0, 0.5 * length))
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     assert os.waitpid(fork(toy, root / "cut"), 0)[1] == 0

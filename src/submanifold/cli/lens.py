@@ -36,7 +36,7 @@ def lens(
     if not chosen:
         raise InvalidInput(f"--models is empty: give one or more of {', '.join(names())}")
     folder = writable_folder(out, name="--out")
-    with keeping(f"no report was written; what was in {folder} is unchanged"):
+    with keeping(f"no report was written; the same command goes on from what is in {folder / 'runs'}"):
         report = examine(
             source,
             chosen,
@@ -44,6 +44,7 @@ def lens(
             steps=steps,
             seed=seed,
             limit=limit,
+            run=folder / "runs",
             progress=True,
         )
         report = replace(report, settings={"source": source, **report.settings})

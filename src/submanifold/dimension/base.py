@@ -63,8 +63,8 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         Args:
             X: points, a `Dataset`, or a `NeighborGraph` for estimators that need distances only.
             y: ignored.
-            graph: neighbours of `X` that are known already, at least `submanifold.dimension.variance.graph_size(k, n)`
-                of them, so that several estimators share one search.
+            graph: neighbours of `X` that are known already, at least `graph_neighbors(n)` of them, so that several
+                estimators share one search.
 
         Raises:
             InvalidInput: for data that scikit-learn refuses, fewer distinct points than neighbours, a graph with
@@ -90,7 +90,7 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
                 "X has neighbours at equal distances only (values on a lattice): "
                 f"{type(self).__name__} needs distances that vary, give data before it is rounded"
             )
-        self.interval_ = self._interval(graph, points, k)
+        self.interval_ = self._interval(graph, points)
         pointwise = self._pointwise(local)
         if pointwise is not None:
             self.dimension_pw_ = pointwise if place is None else pointwise[place]
@@ -99,6 +99,14 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def required_neighbors(self) -> int:
         """The number of neighbours that the local statistic needs; refuses arguments that make no sense."""
+
+    def split_neighbors(self) -> int:
+        """The number of neighbours within halves of the data from which the interval is estimated."""
+        return self.required_neighbors()
+
+    def graph_neighbors(self, n: int) -> int:
+        """The number of neighbours that a graph of n points needs for the estimate and its interval."""
+        return max(self.required_neighbors(), graph_size(self.split_neighbors(), n))
 
     @abstractmethod
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
@@ -142,21 +150,23 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
             raise InvalidInput(
                 f"{k} neighbours were asked of {n} distinct points: give fewer neighbours or more points"
             )
-        return NeighborGraph(X, graph_size(k, n))
+        return NeighborGraph(X, self.graph_neighbors(n))
 
     def _check_graph(self, graph: NeighborGraph, X: NDArray[np.float64] | None) -> None:
-        k, n = self.required_neighbors(), graph.n_points
+        n = graph.n_points
+        needed = self.graph_neighbors(n)
         if X is not None and len(X) != n:
             raise InvalidInput(f"graph was made of {n} points: give X with as many, not {len(X)}")
-        if graph.k < max(k, graph_size(k, n)):
+        if graph.k < needed:
             raise InvalidInput(
-                f"graph holds {graph.k} neighbours a point: give {max(k, graph_size(k, n))}, "
-                f"so that halves of the data have {k}"
+                f"graph holds {graph.k} neighbours a point: give {needed}, "
+                f"so that halves of the data have {self.split_neighbors()}"
             )
         if (graph.distances[:, 0] == 0).any():
             raise InvalidInput("graph holds copies of points, at distance 0: make it of distinct points only")
 
-    def _interval(self, graph: NeighborGraph, X: NDArray[np.float64] | None, k: int) -> tuple[float, float]:
+    def _interval(self, graph: NeighborGraph, X: NDArray[np.float64] | None) -> tuple[float, float]:
+        k = self.split_neighbors()
         if half_size(k, graph.n_points) < 2:
             return 0.0, float("inf")
 

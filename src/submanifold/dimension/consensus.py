@@ -18,7 +18,7 @@ from submanifold.dimension.mle import MLE
 from submanifold.dimension.pooling import random_effects
 from submanifold.dimension.result import DimensionEstimate, MethodEstimate
 from submanifold.dimension.scale import scale_curve
-from submanifold.dimension.variance import graph_size, log_interval
+from submanifold.dimension.variance import log_interval
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph
 
@@ -74,8 +74,8 @@ def estimate(
     estimators = {name: _estimator(name, k, n, seed) for name in methods}
     rng = np.random.default_rng(seed)
     rows = None if n <= _MOST_ROWS else _spread(n, _MOST_ROWS, rng)
-    needed = [graph_size(estimator.required_neighbors(), n) for estimator in estimators.values()]
-    graph = NeighborGraph(points, max(*needed, min(_K_CURVE, n - 1), graph_size(k, n)), rows=rows)
+    needed = [estimator.graph_neighbors(n) for estimator in estimators.values()]
+    graph = NeighborGraph(points, max(*needed, min(_K_CURVE, n - 1)), rows=rows)
 
     by_method, left_out = {}, []
     for name, estimator in estimators.items():

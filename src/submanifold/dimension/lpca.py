@@ -79,6 +79,10 @@ class LocalPCA(DimensionEstimator):
         check_real(self.alphaRatio, name="alphaRatio", high=1.0, open_low=True)
         return check_int(self.n_neighbors, name="n_neighbors", low=3)
 
+    def split_neighbors(self) -> int:
+        # Half the neighbours reach as far in half the data: spectra depend on the radius, through curvature and noise.
+        return max(2, self.required_neighbors() // 2)
+
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
         if X is None:
             raise InvalidInput("X is None: LocalPCA needs the points themselves, not their distances alone")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,8 @@ from submanifold.lens.evidence import (
     ManifoldErrors,
     Setting,
     draw,
-    manifold_errors,
     setting,
 )
-from submanifold.lens.finding import Finding
 from submanifold.lens.mending import repair
 from submanifold.lens.outcome import Cell, ModelCard, Panel, Report
 from submanifold.lens.overfitting import manifold_overfitting
@@ -37,7 +37,9 @@ from submanifold.lens.quality import sample_quality
 from submanifold.lens.recipes import recipe
 from submanifold.lens.words import headline
 from submanifold.models.base import Density, EncoderDecoder, Factored, Generator, LatentLaw, Model
+from submanifold.models.persistence import save
 from submanifold.training import Event, fit
+from submanifold.training.source import fingerprint
 from submanifold.transport import sliced_wasserstein
 
 __all__ = ["examine"]
@@ -68,7 +70,6 @@ class _QualityWatch:
     """Records the likelihood and the distance along the manifold while a model trains."""
 
     data: Setting
-    records: list[dict[str, Any]] = field(default_factory=list)
     size: int = 400
 
     def __post_init__(self) -> None:
@@ -91,7 +92,6 @@ class _QualityWatch:
         samples = draw(model, len(self.target), seed=0)  # type: ignore[arg-type]
         along = self.data.manifold.project(samples).points
         event.record["along_manifold_w1"] = float(sliced_wasserstein(along, self.target))
-        self.records.append(dict(event.record))
 
 
 def examine(
@@ -102,26 +102,32 @@ def examine(
     steps: int | None = None,
     seed: int = 0,
     limit: int | None = None,
+    run: str | Path | None = None,
     progress: bool = True,
 ) -> Report:
     """Measure the intrinsic dimension of X, fit models to it, and report what each has learned.
 
-    A fifth of the data is held out; every figure about a model is measured on it. A model that turns out to overfit the
-    manifold, or any VAE, is repaired as well, and the repaired model is examined like the others.
+    A fifth of the data is held out; every figure about a model is measured on it. A model with an encoder, a decoder
+    and a law of latents that was not fitted to the data, such as a VAE, is repaired as well, and the repaired model is
+    examined like the others.
 
     Args:
         X: data, or anything `submanifold.data.load` understands.
         models: names (recipes of this job or any model of the registry), or fitted models by name, which are not
-            trained: then all of X is taken to be new to them, and one half of it serves as reference.
+            trained: then all of X is taken to be new to them, and four fifths of it serve as reference.
         latent_dim: latents of autoencoders; the estimated intrinsic dimension, rounded, where not given.
         steps: training steps of every stage, in place of the recipes'.
         seed: of splits, training and samples.
         limit: use at most so many points, drawn at random.
+        run: a folder for the trained models; training that was interrupted goes on from there.
         progress: show what is being done.
 
     Raises:
         InvalidInput: for unusable data, fewer than 100 points, or unknown names.
     """
+    if not models:
+        raise InvalidInput("models is empty: give the names of models, or fitted models by name")
+    plans = {} if isinstance(models, Mapping) else {name: recipe(name) for name in models}
     data = X if isinstance(X, Dataset) else load(X)
     if limit is not None:
         data = data.subsample(check_int(limit, name="limit", low=100), seed=seed)
@@ -133,75 +139,81 @@ def examine(
     with clock.part("intrinsic dimension"):
         dimension = estimate(train, labels=train.labels, seed=seed)
         view = setting(held_out, train, dim=dimension.dimension, seed=seed)
-    latent = latent_dim if latent_dim is not None else _latent_dim(dimension, data)
+    latent = _latent_dim(dimension, data) if latent_dim is None else latent_dim
 
-    trained, curves, floor, facts = {}, {}, 0.0, {}
-    if isinstance(models, Mapping):
-        trained = dict(models)
-    else:
-        for name in models:
-            plan = recipe(name)
-            with clock.part(f"training {name}"):
-                watch = _QualityWatch(view)
+    trained: dict[str, Model] = dict(models) if isinstance(models, Mapping) else {}
+    facts: dict[str, dict[str, Any]] = {}
+    curves: dict[str, list[dict[str, Any]]] = {}
+    watch = _QualityWatch(view)
+    for name, plan in plans.items():
+        with clock.part(f"training {name}"):
+            length = plan.steps_for(data) if steps is None else steps
+            with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model = plan.build(data, latent)
-                history = fit(
-                    model,
-                    train,
-                    steps=plan.steps if steps is None else steps,
-                    seed=seed,
-                    evaluate_every=max(1, _longest(plan.steps if steps is None else steps) // 20),
-                    patience=5,
-                    callbacks=[watch],
-                    progress=progress,
-                )
-            trained[name], facts[name] = (
-                model,
-                {"trained": plan.description, "seconds": round(history.seconds, 1)},
+                trained[name] = plan.build(data, latent)
+            history = fit(
+                trained[name],
+                train,
+                steps=length,
+                seed=seed,
+                evaluate_every=max(1, length // 20),
+                callbacks=[watch],
+                run=None if run is None else Path(run) / f"{name}-{_key(train, latent, length, seed)}",
+                progress=progress,
+                **plan.options,
             )
-            if watch.records:
-                curves[name], floor = watch.records, watch.floor
+        facts[name] = {"trained": plan.description, "seconds": round(history.seconds, 1)}
+        if any("along_manifold_w1" in record for record in history.records):
+            curves[name] = list(history.records)
 
     cards: list[ModelCard] = []
     samples: dict[str, Array] = {}
     for name, model in trained.items():
         with clock.part(f"examining {name}"):
             card, samples[name] = _card(name, model, view, facts.get(name, {}), seed=seed)
-            cards.append(card)
-        mended = _repair_if_due(card, model, view, seed=seed, clock=clock)
-        if mended is not None:
-            cards[-1] = replace(card, findings=[*card.findings, mended])
-            new = f"{name} repaired"
-            with clock.part(f"examining {new}"):
-                about = {"trained": f"{name} with its decoder kept and the law of its latents refitted"}
-                card, samples[new] = _card(new, mended.model, view, about, seed=seed)
-                cards.append(card)
-    return _report(
-        data,
-        dimension,
-        cards,
-        samples,
-        curves,
-        floor,
-        clock,
-        _settings(models, latent, steps, seed, limit),
-    )
+        cards.append(card)
+        if not _is_repairable(model):
+            continue
+        new = f"{name} repaired"
+        with clock.part(f"repairing {name}"):
+            mended = repair(model, view, seed=seed)
+            if run is not None:
+                save(mended.model, Path(run) / f"{name}-repaired-{_key(train, latent, steps, seed)}")
+        cards[-1] = replace(card, findings=[*card.findings, replace(mended, subject=name)])
+        with clock.part(f"examining {new}"):
+            about = {"trained": f"{name} with its decoder kept and the law of its latents refitted"}
+            card, samples[new] = _card(new, mended.model, view, about, seed=seed)
+        cards.append(card)
+    settings = {
+        "models": list(models),
+        "latent_dim": latent,
+        "steps": "recipe" if steps is None else steps,
+        "seed": seed,
+        "limit": limit,
+    }
+    return _report(data, dimension, cards, samples, curves, watch.floor if curves else 0.0, clock, settings)
+
+
+def _key(*parts: Any) -> str:
+    """A short digest that tells apart runs of other data or other settings in one folder."""
+    words = [fingerprint(part) if isinstance(part, Dataset) else repr(part) for part in parts]
+    return hashlib.blake2b("|".join(words).encode(), digest_size=4).hexdigest()
+
+
+def _is_repairable(model: Model) -> bool:
+    """Whether the model has a decoder of its own and a law of latents that was not fitted to the data."""
+    return isinstance(model, EncoderDecoder) and isinstance(model, LatentLaw) and not isinstance(model, Factored)
 
 
 def _latent_dim(dimension: DimensionEstimate, data: Dataset) -> int:
     return int(min(max(1, dimension.rounded), data.ambient_dim - 1))
 
 
-def _longest(steps: int | Mapping[str, int]) -> int:
-    return steps if isinstance(steps, int) else max(steps.values())
-
-
 def _card(name: str, model: Model, view: Setting, facts: Mapping[str, Any], *, seed: int) -> tuple[ModelCard, Array]:
     """Every diagnostic that the model's capabilities allow."""
     if not isinstance(model, Generator):
         raise InvalidInput(f"models[{name!r}] cannot sample: give models with a sample method")
-    samples = draw(model, max(len(view.x), 1500), seed=seed)
-    errors = manifold_errors(samples, view.x, view.manifold, seed=seed)
+    samples, errors = draw(model, 1500, seed=seed), view.errors(model, seed=seed)
     findings = [
         manifold_overfitting(model, view, seed=seed),
         sample_quality(model, view, seed=seed),
@@ -239,14 +251,6 @@ def _distribution_cell(errors: ManifoldErrors) -> Cell:
     answer = errors.learned_distribution
     detail = f"W1 along it {errors.along.value:.3g} (floor {errors.floor.value:.3g}), p = {errors.test.p_value:.2g}"
     return Cell(answer, _STANDING[answer], detail)
-
-
-def _repair_if_due(card: ModelCard, model: Model, view: Setting, *, seed: int, clock: _Clock) -> Finding | None:
-    """The repair of a model whose decoder is its own and whose law of latents was not fitted to the data."""
-    if not isinstance(model, EncoderDecoder) or isinstance(model, Factored):
-        return None
-    with clock.part(f"repairing {card.name}"):
-        return replace(repair(model, view, seed=seed), subject=card.name)
 
 
 def _report(
@@ -300,7 +304,7 @@ def _report(
         panels=panels,
         clouds=sets,
         clouds_caption=caption,
-        settings=settings,
+        settings={**settings, **_versions()},
         seconds={name: round(s, 2) for name, s in clock.seconds.items()},
     )
 
@@ -322,13 +326,8 @@ def _facts(data: Dataset) -> dict[str, Any]:
     return facts
 
 
-def _settings(models: Any, latent: int, steps: int | None, seed: int, limit: int | None) -> dict[str, Any]:
+def _versions() -> dict[str, str]:
     return {
-        "models": list(models),
-        "latent_dim": latent,
-        "steps": "recipe" if steps is None else steps,
-        "seed": seed,
-        "limit": limit,
         "submanifold": submanifold.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,

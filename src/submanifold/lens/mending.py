@@ -14,9 +14,7 @@ from submanifold.checks import check_choice, check_matrix
 from submanifold.data.dataset import Dataset
 from submanifold.errors import InvalidInput
 from submanifold.lens.evidence import (
-    Array,
     draw,
-    manifold_errors,
     replicated,
     setting,
 )
@@ -32,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["repair"]
 
 LAWS = ("gaussian-mixture", "kernel-density", "flow")
+REPLICATES, REPLICATE = 6, 1000
+"""How often W1 is measured with fresh samples, and on how many points at most."""
+
 CLOSED_FORM_LAWS = ("gaussian-mixture", "kernel-density")
 
 
@@ -76,37 +77,43 @@ def repair(
     chosen = _choose_law(model, data.known, seed=seed) if law == "auto" else law
     mended = _refit(model, chosen, data.known, steps=steps, seed=seed)
 
-    n = max(len(x), 1000)
-    outcome = {
-        when: (_w1(samples, x, seed=seed), manifold_errors(samples, x, data.manifold, seed=seed))
-        for when, samples in (
-            ("before", draw(model, n, seed=seed)),
-            ("after", draw(mended, n, seed=seed)),
-        )
+    size, rng = min(len(x), REPLICATE), np.random.default_rng(seed)
+    pick = [rng.permutation(len(x))[:size] for _ in range(REPLICATES)]
+    drawn = {when: draw(m, REPLICATES * size, seed=seed) for when, m in (("before", model), ("after", mended))}
+    w1 = {
+        when: np.array([wasserstein(y, x[rows]) for y, rows in zip(np.split(samples, REPLICATES), pick, strict=True)])
+        for when, samples in drawn.items()
     }
-    (before, errors_before), (after, errors_after) = outcome["before"], outcome["after"]
-    floor = _w1(None, x, seed=seed)
+    train = check_matrix(data.known, name="reference")
+    known = [train[rng.permutation(len(train))[:size]] for _ in pick]
+    floor = replicated(
+        [wasserstein(y, x[rows]) for y, rows in zip(known, pick, strict=True)],
+        meaning="W1 between training data and held-out data, of the same size",
+    )
+    about = f"{size} samples and held-out points"
+    before, after = (replicated(w1[when], meaning=f"W1 between {about}, {when} the repair") for when in w1)
+    gain = replicated(w1["before"] - w1["after"], meaning="W1 before minus W1 after, on the same held-out points")
+    errors = {when: data.errors(m, seed=seed) for when, m in (("before", model), ("after", mended))}
     numbers = {
         "w1_before": before,
         "w1_after": after,
         "w1_floor": floor,
+        "w1_gain": gain,
         "w1_ratio": Number(before.value / after.value, kind="heuristic", meaning="W1 before over W1 after"),
-        **{f"{name}_before": number for name, number in errors_before.numbers().items()},
-        **{f"{name}_after": number for name, number in errors_after.numbers().items()},
+        **{f"{name}_{when}": number for when, found in errors.items() for name, number in found.numbers().items()},
     }
-    gained = (before.low or 0.0) > (after.high or np.inf)
-    lost = (after.low or 0.0) > (before.high or np.inf)
-    verdict, standing = ("repaired", "good") if gained else ("worse", "bad") if lost else ("no gain", "neutral")
+    gained, lost = (gain.low or 0.0) > 0, (gain.high or 0.0) < 0
+    standing: Standing = "good" if gained else "bad" if lost else "neutral"
     name = chosen if isinstance(chosen, str) else type(chosen).__name__
     return Finding(
         name="repair",
-        verdict=verdict,
-        standing=_standing(standing),
+        verdict="repaired" if gained else "worse" if lost else "no gain",
+        standing=standing,
         summary=(
             f"With the decoder kept and its latents refitted ({name}), W1 to held-out data goes from "
-            f"{before.value:.3g} "
-            f"to {after.value:.3g}, where two samples of the data are {floor.value:.3g} apart; along the manifold from "
-            f"{errors_before.along.value:.3g} to {errors_after.along.value:.3g} (floor {errors_after.floor.value:.3g})."
+            f"{before.value:.3g} to {after.value:.3g}, where two samples of the data are {floor.value:.3g} apart; "
+            f"along the manifold from {errors['before'].along.value:.3g} to {errors['after'].along.value:.3g} (floor "
+            f"{errors['after'].floor.value:.3g})."
         ),
         numbers=numbers,
         advice="Use the repaired model in place of the original." if gained else "",
@@ -115,12 +122,8 @@ def repair(
             "held-out data come from the law of the training data",
         ),
         model=mended,
-        draw=lambda: _draw(outcome, floor),
+        draw=lambda: _draw({"before": (before, errors["before"]), "after": (after, errors["after"])}, floor),
     )
-
-
-def _standing(word: str) -> Standing:
-    return {"good": "good", "bad": "bad"}.get(word, "neutral")  # type: ignore[return-value]
 
 
 def _refit(model: Model, law: str | Model, data: Any, *, steps: int, seed: int) -> TwoStep:
@@ -142,23 +145,6 @@ def _choose_law(model: Model, data: Dataset, *, seed: int) -> str:
         candidate = _refit(model, law, rest, steps=1, seed=seed)
         score[law] = np.mean([wasserstein(draw(candidate, len(target), seed=seed + r), target) for r in range(4)])
     return min(score, key=lambda law: score[law])
-
-
-def _w1(samples: Array | None, held_out: Array, *, seed: int, replicates: int = 8, limit: int = 1000) -> Number:
-    """W_1 between half of the held-out data and as many samples, or the other half where samples is None."""
-    rng = np.random.default_rng(seed)
-    size = min(len(held_out) // 2, limit)
-    values = []
-    for _ in range(replicates):
-        order = rng.permutation(len(held_out))
-        other = (
-            held_out[order[size : 2 * size]]
-            if samples is None
-            else samples[rng.choice(len(samples), size, replace=False)]
-        )
-        values.append(wasserstein(other, held_out[order[:size]]))
-    what = "two halves of the held-out data" if samples is None else "samples and held-out data"
-    return replicated(values, meaning=f"W1 between {what}, {size} points each")
 
 
 @style()

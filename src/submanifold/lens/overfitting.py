@@ -21,8 +21,6 @@ from submanifold.lens.evidence import (
     ManifoldErrors,
     Setting,
     data_scale,
-    draw,
-    manifold_errors,
     mean_with_interval,
     setting,
 )
@@ -36,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["codimension_curve", "effective_codimension", "local_scales", "manifold_overfitting"]
 
 Array = NDArray[np.float64]
+
+_WIDTHS_BUDGET = 4_000_000
+"""Entries of all Jacobians whose widths are taken: fewer points where D is large."""
 
 
 def local_scales(density: Density, x: torch.Tensor) -> Array:
@@ -124,7 +125,7 @@ def manifold_overfitting(
     if not isinstance(model, Generator):
         raise InvalidInput(f"model={type(model).__name__} cannot sample: give a model with a sample method")
     data = setting(X, reference, dim=dim, seed=seed)
-    errors = manifold_errors(draw(model, max(len(data.x), 1000), seed=seed), data.x, data.manifold, seed=seed)
+    errors = data.errors(model, seed=seed)
 
     numbers = errors.numbers()
     curve: tuple[Array, Array] | None = None
@@ -132,7 +133,7 @@ def manifold_overfitting(
         density, points = _ambient_factor(model, data)
         flat = points.detach().reshape(len(points), -1).double().cpu().numpy()  # (n, D)
         scale = data_scale(flat, min(data.dim, flat.shape[1]))
-        scales = local_scales(density, points[:128])
+        scales = local_scales(density, points[: max(8, min(128, _WIDTHS_BUDGET // flat.shape[1] ** 2))])
         taus = scale * np.logspace(-3, 0.5, 36)
         curve = taus / scale, codimension_curve(scales, taus)
         numbers["effective_codimension"] = mean_with_interval(

@@ -90,7 +90,7 @@ def _scatters(data: Dataset, samples: Mapping[str, Array], limit: int = 1200) ->
             _points(panel, (samples[name][:limit] - centre) @ axes.T, look.color, look.marker, "samples")
         panel.set_title(name)
         panel.set(xlabel=labels[0], ylabel=labels[1] if flat.shape[1] > 1 else "")
-        panel.set_aspect("equal", adjustable="datalim")
+        panel.set_aspect("equal", adjustable="box")
         panel.legend(loc="upper right", markerscale=2)
     for panel in panels[count:]:
         panel.set_visible(False)

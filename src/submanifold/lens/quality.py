@@ -18,7 +18,6 @@ from submanifold.errors import InvalidInput
 from submanifold.lens.evidence import (
     Array,
     draw,
-    manifold_errors,
     mean_with_interval,
     proportion,
     setting,
@@ -116,7 +115,6 @@ def sample_quality(
 
     balls, ceiling = prdc(x, y, k=k), prdc(x, real, k=k)
     sliced, kernel = sliced_wasserstein_test(y, x, seed=seed), mmd(y, x, seed=seed)
-    errors = manifold_errors(y, x, data.manifold, seed=seed)
     own, others = (neighbors.query(train, points, 1).distances[:, 0] for points in (y, x))
     closer = _closer(own, others)
     copied = own < 0.1 * np.median(others)
@@ -141,7 +139,7 @@ def sample_quality(
             copied,
             meaning="samples within a tenth of the usual distance of new data to the training data",
         ),
-        **errors.numbers(),
+        **data.errors(model, seed=seed).numbers(),
     }
     verdict, advice = _judge(numbers)
     return Finding(

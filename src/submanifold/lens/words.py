@@ -20,6 +20,8 @@ _LEARNED = {
     ("no", "no"): "learned neither the manifold nor the distribution on it",
 }
 
+_CLAUSE = {"yes": "learned", "no": "did not learn", "unclear": "may or may not have learned"}
+
 
 def headline(data: Dataset, dimension: Any, cards: Sequence[ModelCard]) -> list[str]:
     """A few sentences: the dimension, what each model learned, what the repair gained."""
@@ -39,20 +41,10 @@ def headline(data: Dataset, dimension: Any, cards: Sequence[ModelCard]) -> list[
 def _sentence(card: ModelCard) -> str:
     answers = (card.learned_manifold.answer, card.learned_distribution.answer)
     if answers in _LEARNED:
-        text = f"The {card.name} {_LEARNED[answers]}"
+        text = f"The {card.name} {_LEARNED[answers]}."
     else:
-        known = [
-            f"{'learned' if answer == 'yes' else 'did not learn'} {what}"
-            for answer, what in zip(answers, ("the manifold", "the distribution on it"), strict=True)
-            if answer != "unclear"
-        ]
-        unknown = [
-            what
-            for answer, what in zip(answers, ("the manifold", "the distribution on it"), strict=True)
-            if answer == "unclear"
-        ]
-        text = f"The {card.name} " + "; ".join([*known, f"whether it learned {' and '.join(unknown)} is unclear"])
-    overfitting = next((f for f in card.findings if f.name == "manifold_overfitting"), None)
-    if overfitting is not None and overfitting.verdict == "overfitting":
-        text += ": manifold overfitting, so its likelihood must not be trusted"
-    return text + "."
+        parts = zip(answers, ("the manifold", "the distribution on it"), strict=True)
+        text = f"The {card.name} " + ", and ".join(f"{_CLAUSE[answer]} {what}" for answer, what in parts) + "."
+    if any(f.name == "manifold_overfitting" and f.verdict == "overfitting" for f in card.findings):
+        text += " This is manifold overfitting: its likelihood must not be trusted."
+    return text

@@ -16,7 +16,7 @@ from submanifold.nn.mlp import MLP
 __all__ = ["NETWORKS", "Network", "decoder", "encoder"]
 
 _SMALLEST_IMAGE = 16
-"""Below this height or width a dense network is both faster and as good."""
+"""Below this height or width an image has few enough pixels for a dense network."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def train(name: str, data: Dataset, *, seed: int) -> Model:
             model = Flow((2,))
             fit(model, data, steps=3000, seed=seed, progress=False)
         else:
-            model = TwoStep(Autoencoder((2,), latent_dim=1, hidden=(64, 64, 64)), Flow((1,)))
+            model = TwoStep(Autoencoder((2,), latent_dim=1, hidden=(128, 128, 128)), Flow((1,)))
             fit(model, data, steps=8000, seed=seed, progress=False)
     return model
 

@@ -55,7 +55,10 @@ class Minimiser:
             weight_decay=settings.weight_decay,
             fused=accelerator.device.type in ("cpu", "cuda"),
         )
-        self.module, self.optimiser = accelerator.prepare(_Loss(objective), adamw)
+        self.module = accelerator.prepare(_Loss(objective))
+        # accelerate's optimiser does nothing but skip overflowing steps of half precision, and looks for packages on
+        # the disk each time
+        self.optimiser = adamw if accelerator.scaler is None else accelerator.prepare(adamw)
 
     def __call__(self, x: Tensor, learning_rate: float) -> dict[str, float]:
         """Take one step on the batch `x`; the terms of the loss before it, and the norm of its gradient.
@@ -89,7 +92,7 @@ class Minimiser:
         """The norm of the gradient, which is afterwards at most `clip` long."""
         self.accelerator.unscale_gradients(self.optimiser)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         if self.clip is not None and self.clip < norm < math.inf:
             torch._foreach_mul_(gradients, self.clip / norm)
         return norm

@@ -108,7 +108,8 @@ class Optimisation:
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(term.detach()) * len(x)
             n += len(x)
-        return {f"held_out_{name}": total / n for name, total in sums.items()}
+        # running statistics differ between processes, and all have to agree on when to stop
+        return self._mean_over_processes({f"held_out_{name}": total / n for name, total in sums.items()})
 
     def training_terms(self) -> dict[str, float]:
         """Means of the steps' terms since the last call, over all processes."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from submanifold.checks import check_tensor
+from submanifold.checks import check_tensor, points_of
 from submanifold.errors import InvalidInput
 
 __all__ = ["MappedPoints", "Points", "PointsInMemory", "apply", "chunks", "fingerprint", "open_points", "split"]
@@ -119,9 +119,9 @@ def open_points(
     Raises:
         InvalidInput: the points have another shape than the model's, are not numbers, or not finite.
     """
-    raw = getattr(X, "x", X)
+    raw = points_of(X)
     if isinstance(raw, np.memmap) and _needed(raw, dtype) > _spare_memory() / 4:
-        check_tensor(np.asarray(raw[:1]), data_shape, name=name)
+        check_tensor(np.array(raw[:1]), data_shape, name=name)
         return MappedPoints(raw, data_shape, device, dtype)
     if isinstance(raw, np.ndarray) and raw.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
@@ -165,7 +165,7 @@ def apply(transform: Callable[[Tensor], Tensor] | None, points: Points) -> Point
 
 def fingerprint(X: Any) -> str:
     """A digest of the shape, the type and the values of the data; of large data, of evenly spaced points."""
-    raw = getattr(X, "x", X)
+    raw = points_of(X)
     raw = raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)
     step = max(raw.nbytes // 2**26, 1)
     digest = hashlib.blake2b(repr((raw.shape, str(raw.dtype))).encode(), digest_size=16)
