@@ -306,3 +306,13 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     )
     assert "Traceback" not in shown.stderr
     assert "Exception ignored" not in shown.stderr
+
+
+def test_reproduce_prints_claims_and_refuses_unknown_experiments() -> None:
+    result = run("reproduce", "codimension-slope", "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    assert "D - d" in result.stdout
+    assert "✓ yes" in result.stdout
+    wrong = run("reproduce", "codimension-slop")
+    assert wrong.exit_code == 2
+    assert "did you mean 'codimension-slope'?" in " ".join(wrong.stderr.split())

@@ -1,4 +1,4 @@
-"""The command line: `submanifold lens`, `dimension`, `train`, `sample`, `audit`, `list`.
+"""The command line: `submanifold lens`, `dimension`, `train`, `sample`, `audit`, `reproduce`, `list`.
 
 Commands load what they need when they run, so that `submanifold --help` answers at once.
 """
@@ -15,6 +15,7 @@ from submanifold.cli.dimension import dimension
 from submanifold.cli.guard import guarded
 from submanifold.cli.lens import lens
 from submanifold.cli.listing import listing
+from submanifold.cli.reproduce import reproduce
 from submanifold.cli.sample import sample
 from submanifold.cli.train import train
 
@@ -52,6 +53,7 @@ app.command("dimension")(guarded(dimension))
 app.command("train")(guarded(train))
 app.command("sample")(guarded(sample))
 app.command("audit")(guarded(audit))
+app.command("reproduce")(guarded(reproduce))
 app.command("list")(guarded(listing))
 
 

@@ -243,7 +243,8 @@ _STANDING = {"yes": "good", "no": "bad", "unclear": "unsure"}
 def _manifold_cell(errors: ManifoldErrors) -> Cell:
     answer = errors.learned_manifold
     off, data = errors.off.value, errors.off_data.value
-    detail = f"{errors.inside.value:.0%} of samples on it; mean distance {off:.3g} (data {data:.3g})"
+    least = f"{data:.3g}" if data > 1e-6 * off else "0"
+    detail = f"{errors.inside.value:.0%} of samples on it; mean distance {off:.3g} (data {least})"
     return Cell(answer, _STANDING[answer], detail)
 
 

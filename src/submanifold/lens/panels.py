@@ -80,7 +80,7 @@ def _scatters(data: Dataset, samples: Mapping[str, Array], limit: int = 1200) ->
         centre, axes = np.zeros(x.shape[1]), np.eye(x.shape[1])
         labels = ["x1", "x2"]
     count = max(1, len(samples))
-    columns = min(count, 3)
+    columns = 2 if count in (2, 4) else min(count, 3)
     figure, panels = new_figure(columns, math.ceil(count / columns), width=3.4, height=3.4, sharex=True, sharey=True)
     flat = (x - centre) @ axes.T
     for index, (panel, name) in enumerate(zip(panels, samples or {"data": x}, strict=False)):
