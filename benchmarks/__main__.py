@@ -12,13 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 import benchmarks
+from submanifold.checks import check_choice
 
 
 def main(wanted: list[str]) -> None:
-    """Run the benchmarks named in `wanted`, or all of them, and write benchmarks/results.json."""
+    """Run the benchmarks named in `wanted`, or all of them, and update benchmarks/results.json."""
     found = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_"))
-    console, results = Console(), {}
-    for name in wanted or found:
+    path = Path(__file__).with_name("results.json")
+    results = json.loads(path.read_text()) if wanted and path.exists() else {}
+    console = Console()
+    for name in [check_choice(name, found, name="benchmark") for name in wanted] or found:
         rows = importlib.import_module(f"benchmarks.{name}").run()
         results[name] = rows
         table = Table(title=name)
@@ -27,7 +30,7 @@ def main(wanted: list[str]) -> None:
         for row in rows:
             table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
         console.print(table)
-    Path(__file__).with_name("results.json").write_text(json.dumps(results, indent=2) + "\n")
+    path.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The network is 64-128-128-64 on batches of 256; both loops use AdamW in its fused form, a new permutation per epoch, and
 one thread. The trainer clips, checks that everything is finite, and evaluates forty times besides.
 
-    python benchmarks/training.py
+    python -m benchmarks training
 """
 
 from __future__ import annotations
@@ -80,8 +80,3 @@ def run() -> list[dict[str, Any]]:
     torch.set_num_threads(threads)
     base = times["bare loop, fused AdamW"]
     return [{"loop": name, "microseconds_per_step": 1e6 * t / STEPS, "ratio": t / base} for name, t in times.items()]
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(f"{row['loop']:<26} {row['microseconds_per_step']:7.0f} us/step  {row['ratio']:.2f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 __all__ = [
     "check_choice",
     "check_int",
+    "check_ints",
     "check_matrix",
     "check_real",
     "check_tensor",
     "nearest_match",
     "points_of",
+    "torch_ready",
 ]
 
 
@@ -50,6 +52,13 @@ def check_int(value: Any, *, name: str, low: int = 1, high: int | None = None) -
     return int(value)
 
 
+def check_ints(values: Any, *, name: str, low: int = 1) -> list[int]:
+    """Refuse `values` that are not a sequence of integers of at least `low`."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InvalidInput(f"{name}={values!r} is not accepted: give a list of integers of at least {low}")
+    return [check_int(value, name=name, low=low) for value in values]
+
+
 def check_real(value: Any, *, name: str, low: float = 0.0, high: float = float("inf"), open_low: bool = False) -> float:
     """Refuse a `value` that is not a finite number in [low, high] (or (low, high] with `open_low`)."""
     number = value if isinstance(value, int | float | np.floating | np.integer) else float("nan")
@@ -76,7 +85,7 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray
             points without coordinates, or points that all coincide.
     """
     raw = points_of(X)
-    raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else np.asarray(raw)
+    raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else _array(raw, name)
     if raw.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
     if raw.ndim == 0:
@@ -95,6 +104,24 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray
     return matrix
 
 
+def _array(raw: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(raw)
+    except ValueError:  # lists of unequal length
+        raise InvalidInput(f"{name} is a ragged list: give an array of shape (n, D)") from None
+
+
+def torch_ready(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in native byte order, without negative strides, in a type that torch has; a copy only if it must."""
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    array = array.astype(dtype, copy=False)
+    return np.ascontiguousarray(array) if any(stride < 0 for stride in array.strides) else array
+
+
 def check_tensor(x: Any, data_shape: tuple[int, ...], *, name: str = "x") -> Tensor:
     """The points as a finite floating tensor (n, *data_shape), without mutating or copying needlessly.
 
@@ -104,7 +131,14 @@ def check_tensor(x: Any, data_shape: tuple[int, ...], *, name: str = "x") -> Ten
     import torch
 
     raw = points_of(x)
-    tensor = raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.asarray(raw))
+    if not isinstance(raw, torch.Tensor):
+        raw = _array(raw, name)
+        if raw.dtype.kind not in "biufc":
+            raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
+        if not raw.flags.writeable:
+            raw = np.array(raw)  # torch has no read-only tensors, and warns
+        raw = torch.from_numpy(torch_ready(raw))
+    tensor: Tensor = raw
     if tensor.is_complex():
         raise InvalidInput(f"{name} has dtype {tensor.dtype}: give real numbers")
     if not tensor.is_floating_point():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,26 +21,28 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Write to `path` all or nothing: a binary file that takes its place when the block ends.
 
     The bytes are on the disk before the name changes hands; if the block or the disk fails, the
-    previous file stays as it was and nothing is left behind.
+    previous file stays as it was and nothing is left behind. Permissions are those of the previous file.
 
     Raises:
         OSError: the disk is full or refuses; the message names `path`.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        file = temporary.open("xb")
     except OSError as error:
         raise _naming(path, error) from error
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode(path))
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         if isinstance(error, OSError):
             raise _naming(path, error) from error
         raise
@@ -79,15 +82,6 @@ def _naming(path: Path, error: OSError) -> OSError:
     """`error` with the file it is about and what became of it."""
     kept = "the previous file is unchanged" if path.exists() else "nothing was left behind"
     return OSError(error.errno, f"{error.strerror or error}; {kept}", str(path))
-
-
-def _mode(path: Path) -> int:
-    """The permissions of the file that is replaced, or those that a new file has here."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _sync_folder(folder: Path) -> None:

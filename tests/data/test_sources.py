@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from submanifold.data import Dataset, load, manifold
+from submanifold.data import Dataset, load, manifold, manifold_names
 from submanifold.data.readers import numpy_files
 from submanifold.errors import InvalidInput
 
@@ -30,6 +32,19 @@ LABELS = np.arange(12) % 3
 def idx_bytes(array: np.ndarray[Any, Any], code: int) -> bytes:
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+class _Items:
+    """A map-style data set."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
 
 
 def write_mnist(folder: Path, *, part: str = "train", packed: bool = True) -> None:
@@ -63,6 +78,10 @@ def test_manifold_by_name_and_by_instance() -> None:
     assert data.manifold is not None
     assert data.manifold.dim == 1
     assert (data.name, data.lattice, len(load("torus"))) == ("circle", None, 5000)
+    for name in manifold_names():  # some lie flat in their space
+        data = load(name, n=20, drop_constant=True)
+        assert data.manifold is not None
+        np.testing.assert_allclose(data.manifold.distance(data.x), 0, atol=1e-9)
 
 
 def test_arrays_tensors_lists_data_sets_of_torch() -> None:
@@ -75,6 +94,12 @@ def test_arrays_tensors_lists_data_sets_of_torch() -> None:
     np.testing.assert_array_equal(data.x, X)
     assert data.labels is not None
     np.testing.assert_array_equal(data.labels, np.arange(30) % 4)
+    np.testing.assert_array_equal(load(torch.utils.data.TensorDataset(torch.from_numpy(X))).x, X)
+    texts = load(_Items([(point, "odd" if i % 2 else "even") for i, point in enumerate(X)]))
+    assert texts.labels is not None
+    np.testing.assert_array_equal(texts.labels, np.arange(30) % 2)  # ranks: even, odd
+    with pytest.raises(InvalidInput, match="labels"):
+        load(_Items([(point, point[0]) for point in X]))  # a continuous target is no class
     same = load(Dataset(X, "mine", labels=np.arange(30)))
     assert (same.name, same.x is X) == ("mine", True)
 
@@ -182,6 +207,22 @@ def test_folder_of_colour_images(tmp_path: Path) -> None:
     assert data.labels is None
 
 
+@pytest.mark.parametrize(("mode", "dtype"), [("F", "f4"), ("I", "i4"), ("I;16", "u2")])
+def test_images_of_many_levels_keep_them(tmp_path: Path, mode: str, dtype: str) -> None:
+    levels = (1000 * RNG.random((4, 5, 7))).astype(dtype)
+    for i, pixels in enumerate(levels):
+        image = Image.fromarray(pixels)
+        assert image.mode == mode
+        image.save(tmp_path / f"{i}.tiff")
+    np.testing.assert_array_equal(load(tmp_path).x, levels[:, None])
+
+
+def test_grey_images_with_an_opaque_alpha_channel_are_grey(tmp_path: Path) -> None:
+    for i, pixels in enumerate(PIXELS):
+        Image.fromarray(pixels).convert("LA").save(tmp_path / f"{i:02d}.png")
+    np.testing.assert_array_equal(load(tmp_path).x, PIXELS[:, None])
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_idx(tmp_path: Path, packed: bool) -> None:
     write_mnist(tmp_path, packed=packed)
@@ -276,16 +317,22 @@ def test_bad_input_is_refused(source: Any, options: dict[str, Any], words: str) 
     assert "\n" not in str(caught.value)
 
 
-def _npy(content: bytes) -> bytes:
-    """A .npy header that promises a million floats, before `content`."""
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000,), }"
+def _npy(content: bytes, *, promised: int = 1_000_000) -> bytes:
+    """A .npy header that promises so many floats, before `content`."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }" % promised
     header += b" " * (117 - len(header)) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content
 
 
-def _pickled() -> bytes:
-    import io
+def _npz(content: bytes) -> bytes:
+    """An archive of one array."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x.npy", content)
+    return buffer.getvalue()
 
+
+def _pickled() -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     return buffer.getvalue()
@@ -299,8 +346,13 @@ def _pickled() -> bytes:
         ("a.npy", _pickled(), "pickles"),
         ("a.npy", b"\x80\x04K\x01.", "pickles|complete"),
         ("a.npz", b"PK\x03\x04 broken", "complete"),
+        ("a.npz", _npz(_npy(b"\0" * 80)), "complete"),
+        ("a.npy", _npz(_npy(b"\0" * 80)), "archive"),
+        ("a.npz", _npy(b"\0" * 8_000_000), "single array"),
+        ("a.npz", _npz(_npy(b"", promised=10**13)), "complete"),
         ("a.csv", b"", "table"),
         ("a.csv", b"a,b\n1,2\n3\n", "table"),
+        ("a.csv", b"a,a\n1,2\n3,4\n", "several columns called 'a'"),
         ("a.csv", b"a,b\n1,x\n3,y\n", "'b'"),
         ("a.csv", b"a,b\n1,2\n3,\n5,6\n", "column 'b'"),
         ("a.parquet", b"PAR1 broken", "Parquet"),
@@ -342,6 +394,13 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")  # 10 kB on disk
     with pytest.raises(InvalidInput, match=r"bomb\.png has 9000 x 9000 pixels"):
         load(tmp_path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((1000, 10)))
+    monkeypatch.setattr(numpy_files, "_MAX_BYTES", 1000)
+    with pytest.raises(InvalidInput, match="promises 80128 bytes in 'x'"):
+        load(tmp_path / "a.npz")
 
 
 def test_importing_data_is_light() -> None:

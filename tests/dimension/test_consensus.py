@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits, make_swiss_roll
 
 import submanifold as sm
 from submanifold.data.dataset import Dataset
-from submanifold.dimension.duplicates import drop_duplicates, lattice_spacing
+from submanifold.dimension.duplicates import drop_duplicates
 from submanifold.dimension.pooling import heterogeneity_p_value, random_effects
 from submanifold.dimension.scale import scale_curve
 from submanifold.errors import InvalidInput
@@ -247,14 +247,6 @@ def test_drop_duplicates_against_numpy():
     distinct, place = drop_duplicates(X)
     np.testing.assert_array_equal(distinct[place], X)
     assert len(distinct) == len(np.unique(X, axis=0))
-
-
-def test_lattice_spacing():
-    rng = _rng(0)
-    assert lattice_spacing(rng.integers(0, 17, (200, 5)).astype(float)) == 1.0
-    np.testing.assert_allclose(lattice_spacing(rng.integers(0, 256, (200, 5)) / 255), 1 / 255)
-    assert lattice_spacing(rng.random((200, 5))) is None
-    assert lattice_spacing(rng.random((200, 5)).astype(np.float32).astype(float)) is None
 
 
 def test_scale_curve_starts_at_two_and_ends_at_the_last_k():

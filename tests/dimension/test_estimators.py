@@ -55,6 +55,12 @@ def test_exact_on_the_poisson_model(d, seed):
         assert abs(np.log(value / d)) < 4.5 * error + 1e-3, (estimator, value)
 
 
+@pytest.mark.parametrize("method", ["linear", "mle"])
+def test_twonn_keeps_enough_of_few_ratios(method):
+    for n in (4, 5, 8):
+        assert 0 < TwoNN(0.9, method=method).fit(gaussian(n, 2, 2)).dimension_ < np.inf
+
+
 def test_mle_is_the_formula():
     T = np.array([[1.0, 2.0, 4.0, 8.0]])
     patches = Patches(T, np.zeros((1, 4), np.int64), np.arange(1))

@@ -111,6 +111,9 @@ def test_hidden_widths_are_where_they_were_asked_for() -> None:
 def test_bad_requests_are_refused_in_one_sentence() -> None:
     with pytest.raises(InvalidInput, match=r"network='cnv' is unknown: did you mean 'conv'\?"):
         encoder("cnv", (1, 8, 8), 2)
+    for hidden in (64, "64", (64, 0), (0.5,)):
+        with pytest.raises(InvalidInput, match="hidden="):
+            encoder("mlp", (8,), 2, hidden)
     with pytest.raises(InvalidInput, match='network="conv" with data_shape='):
         decoder("conv", 2, (64,))
     with pytest.raises(InvalidInput, match=r"give .channels, height, width"):

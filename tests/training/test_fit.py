@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from training_toys import Adversaries, ClosedForm, NoisyCoder, TwoStages, toy_da
 
 from submanifold.data import Dataset
 from submanifold.errors import InvalidInput
-from submanifold.models import Model, Objective
+from submanifold.models import GaussianMixture, Model, Objective
 from submanifold.training import fit, source
 from submanifold.training.sampler import Batches
 
@@ -156,6 +157,18 @@ def test_the_kinds_of_input_are_the_same_data(tmp_path, monkeypatch):
     assert np.array_equal(kept.batch(torch.arange(len(kept))).numpy(), train.x)
     assert np.array_equal(held.everything().numpy(), test.x)
     assert torch.equal(weights(mapped), expected)
+
+
+def test_an_offset_that_costs_digits_is_told():
+    x = toy_data(300).double()
+    with pytest.warns(UserWarning, match="varies in 5 of 5 coordinates by hardly more than float32"):
+        fit(GaussianMixture((5,), components=1), x + 1e6)
+    flat = torch.cat([x[:, :4], torch.full((300, 1), 1e6, dtype=torch.float64)], dim=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(GaussianMixture((5,), components=1), x + 1e3)
+        fit(GaussianMixture((5,), components=1).double(), x + 1e6)
+        fit(GaussianMixture((5,), components=1), flat)
 
 
 def test_a_map_larger_than_memory_is_transformed_batch_by_batch(tmp_path, monkeypatch):

@@ -80,6 +80,23 @@ def test_a_crash_between_checkpoints_costs_nothing(model, crash, ema, tmp_path):
     assert history_of(tmp_path / "whole") == history_of(tmp_path / "cut")
 
 
+@pytest.mark.parametrize("moment", ["prepare_law", "finish"])
+def test_a_crash_between_the_stages_costs_nothing(moment, tmp_path, monkeypatch):
+    def crashing(self, x):
+        raise Cut
+
+    torch.manual_seed(0)
+    fit(TwoStages((5,)), toy_data(), run=tmp_path / "whole", **SETTINGS)
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(TwoStages, moment, crashing)
+        with pytest.raises(Cut):
+            fit(TwoStages((5,)), toy_data(), run=tmp_path / "cut", **SETTINGS)
+    fit(TwoStages((5,)), toy_data(), run=tmp_path / "cut", **SETTINGS)
+    assert same_files(tmp_path / "whole", tmp_path / "cut")
+    assert history_of(tmp_path / "whole") == history_of(tmp_path / "cut")
+
+
 def test_a_stop_before_its_time_stays_one_after_a_crash(tmp_path):
     # the weights run away from the best ones at this rate: the held-out loss stops improving soon
     settings = SETTINGS | {"steps": 400, "learning_rate": 0.3, "clip": None, "evaluate_every": 2, "patience": 3}
@@ -103,6 +120,7 @@ def test_a_stop_before_its_time_stays_one_after_a_crash(tmp_path):
 
 
 def test_ctrl_c_keeps_the_step_under_way(tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
     whole = fit(coder(), toy_data(), run=tmp_path / "whole", **SETTINGS)
 
     def press(event):
@@ -119,7 +137,7 @@ def test_ctrl_c_keeps_the_step_under_way(tmp_path):
     again = fit(coder(3), toy_data(), run=tmp_path / "cut", **SETTINGS)
     assert same_files(tmp_path / "whole", tmp_path / "cut")
     assert [r["loss"] for r in again.records] == [r["loss"] for r in whole.records]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_finished_run_is_given_back_at_once(tmp_path):

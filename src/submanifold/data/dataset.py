@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from submanifold.checks import check_int, check_real
 from submanifold.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -71,13 +72,14 @@ class Dataset:
         return replace(self, x=self.x[index], labels=None if self.labels is None else self.labels[index])
 
     def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Shuffle and split into (rest, held out), the latter holding `fraction` of the points."""
+        """Shuffle and split into (rest, held out), the latter holding `fraction` of the points, one at least."""
+        check_real(fraction, name="fraction", high=1.0)
         order = np.random.default_rng(seed).permutation(len(self))
         n_held = min(max(round(fraction * len(self)), 1), len(self) - 1)
         return self.take(np.sort(order[n_held:])), self.take(np.sort(order[:n_held]))
 
     def subsample(self, n: int, *, seed: int = 0) -> Dataset:
         """At most `n` points, drawn without replacement."""
-        if n >= len(self):
+        if check_int(n, name="n") >= len(self):
             return self
         return self.take(np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from submanifold.checks import torch_ready
 from submanifold.data.dataset import Dataset
 from submanifold.data.lattice import lattice_spacing
 from submanifold.errors import InvalidInput
@@ -44,6 +45,8 @@ def chosen(n: int, limit: int | None) -> NDArray[np.int64]:
 def class_indices(labels: ArrayLike, n: int) -> NDArray[np.int64]:
     """Labels (n,) as integers: whole numbers as they are, anything else by rank among its values."""
     raw = labels.detach().cpu().numpy() if hasattr(labels, "detach") else np.asarray(labels)
+    if raw.dtype == object and any(label is None for label in raw.ravel()):
+        raise InvalidInput(f"labels are missing for some of the {n} points: remove these points, or the labels")
     if raw.shape != (n,):
         raise InvalidInput(f"labels have shape {raw.shape}: give one for each of the {n} points, shape ({n},)")
     if raw.dtype.kind in "biu":
@@ -71,7 +74,7 @@ def as_points(array: NDArray[Any], *, name: str) -> NDArray[Any]:
         raise InvalidInput(f"{name} is a single number: give an array of shape (n, D)")
     if array.ndim > 4:
         raise InvalidInput(f"{name} has shape {array.shape}: give vectors (n, D) or images (n, channels, H, W)")
-    array = _torch_ready(array)
+    array = torch_ready(array)
     if array.ndim == 1:
         return array[:, None]  # (n, 1)
     if array.ndim == 3:
@@ -96,24 +99,13 @@ def _channels_last(shape: tuple[int, ...], name: str) -> bool:
     return last
 
 
-def _torch_ready(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in native byte order, without negative strides, in a type that torch has."""
-    dtype = array.dtype.newbyteorder("=")
-    if dtype.kind == "b":
-        dtype = np.dtype(np.uint8)
-    if dtype.kind == "f" and dtype.itemsize > 8:
-        dtype = np.dtype(np.float64)
-    array = array.astype(dtype, copy=False)
-    return np.ascontiguousarray(array) if any(stride < 0 for stride in array.strides) else array
-
-
 def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
     """The reading as a data set, checked and with its lattice spacing.
 
     Raises:
         InvalidInput: for fewer than two points, points without coordinates, NaN or infinity, points
             that all coincide, or constant columns of vectors unless `drop_constant` (constant
-            pixels of images are normal).
+            pixels of images, and coordinates of analytic manifolds, are normal).
     """
     x, name = raw.x, raw.name
     if len(x) < 2:
@@ -131,7 +123,7 @@ def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
         raise InvalidInput(f"{name} has NaN or infinity in {bad} of {len(x)} points{where}: remove them")
     if constant.all():
         raise InvalidInput(f"{name} holds {len(x)} copies of one point: give distinct points")
-    if x.ndim == 2 and constant.any():
+    if x.ndim == 2 and raw.manifold is None and constant.any():  # a known manifold may well lie flat in its space
         if not drop_constant:
             raise InvalidInput(
                 f"{name} is constant in {_columns(constant, raw.columns)}: remove such columns, "

@@ -211,8 +211,8 @@ class Preprocess(nn.Module):
 
     def __init__(self, names: Sequence[str], data_shape: Sequence[int]) -> None:
         super().__init__()
-        if isinstance(names, str):
-            raise InvalidInput(f"preprocess={names!r} is not accepted: give a list of names, [{names!r}]")
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            raise InvalidInput(f"preprocess={names!r} is not accepted: give a list of names out of {', '.join(MAPS)}")
         self.names = tuple(check_choice(name, MAPS, name="preprocess") for name in names)
         self.data_shape = tuple(data_shape)
         self.maps = nn.ModuleList(MAPS[name](self.data_shape) for name in self.names)

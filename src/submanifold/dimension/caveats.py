@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.dimension.duplicates import lattice_spacing
+from submanifold.data.lattice import lattice_spacing
 from submanifold.dimension.pooling import heterogeneity_p_value
 from submanifold.dimension.result import MethodEstimate
 

@@ -32,7 +32,7 @@ class TwoNN(DimensionEstimator):
         arXiv:1803.06992, Methods; Epstein and Sobel 1953, Life testing (the censored estimate).
 
     Args:
-        discard_fraction: the fraction of the largest ratios that is discarded, in [0, 1).
+        discard_fraction: the fraction of the largest ratios that is discarded, in [0, 0.9]; two ratios are always kept.
         method: "linear" or "mle".
         random_state: seed of the splits behind `interval_`.
     """
@@ -52,7 +52,7 @@ class TwoNN(DimensionEstimator):
 
     def _pool(self, local: Vector) -> float:
         n = len(local)
-        m = int(n * (1 - self.discard_fraction))
+        m = max(int(n * (1 - self.discard_fraction)), min(n, 2))
         x = np.sort(local)[:m]
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.method == "mle":

@@ -86,7 +86,7 @@ def autoencoder_audit(
     ghost = np.zeros(n_ambient, dtype=bool)
     if len(suspect):
         ghost[suspect] = manifold.project(ambient[suspect]).distance > 2 * manifold.tube
-    jumps = _jumps(x, z)
+    jump, stretch = _seam(x, z)
 
     numbers = {
         "sup_reconstruction_error": Number(
@@ -108,7 +108,7 @@ def autoencoder_audit(
             meaning="fraction of the latent box that decodes to ghosts: the way to find them where D is large",
         ),
         "seam": Number(
-            float(jumps.max()),
+            jump,
             kind="heuristic",
             meaning="largest encoder jump between neighbouring points, as a fraction of the latents' extent",
         ),
@@ -119,11 +119,11 @@ def autoencoder_audit(
         ),
     }
     open_fraction, sup = numbers["latent_box_off_manifold"].value, float(error.max())
-    tears = jumps.max() > 0.25 and sup > 2 * manifold.tube
+    tears = jump > 0.25 and stretch > 10 and sup > 2 * manifold.tube
     verdict = "tears" if tears else "open" if open_fraction > 0.5 else "closed"
     summary = {
-        "tears": f"The encoder tears the manifold: neighbours jump {jumps.max():.0%} of the latent extent, and "
-        "the reconstruction is off by up to {sup:.3g}.",
+        "tears": f"The encoder tears the manifold: neighbours jump {jump:.0%} of the latent extent, and "
+        f"the reconstruction is off by up to {sup:.3g}.",
         "open": f"Reconstruction is within {sup:.3g}, and yet {open_fraction:.0%} of the latent box decodes off "
         "the manifold.",
         "closed": f"Reconstruction is within {sup:.3g}, and {1 - open_fraction:.0%} of the latent box decodes "
@@ -157,20 +157,28 @@ def _decode(model: Any, z: Array) -> Array:
     return apply_rows(model.decode, z, model, (model.latent_dim,))
 
 
-def _jumps(x: Array, z: Array) -> Array:
-    """Distance of the latents of each point and its three nearest neighbours, over the latents' extent, (n, 3)."""
+def _seam(x: Array, z: Array) -> tuple[float, float]:
+    """The largest jump of the latents between neighbours, over their extent, and its stretch over the usual one.
+
+    The stretch |z - z'| / |x - x'| of a smooth encoder varies little, however far apart neighbours are.
+    """
     graph = neighbors.NeighborGraph(x, min(3, len(x) - 1))
+    jump = np.linalg.norm(z[:, None] - z[graph.indices], axis=2).ravel()  # (3 n,)
+    stretch = jump / np.maximum(graph.distances.ravel(), np.finfo(float).tiny)
+    worst, tiny = int(jump.argmax()), np.finfo(float).tiny
     extent = float(np.linalg.norm(np.ptp(z, axis=0)))
-    return np.asarray(np.linalg.norm(z[:, None] - z[graph.indices], axis=2) / max(extent, np.finfo(float).tiny))
+    return float(jump[worst]) / max(extent, tiny), float(stretch[worst]) / max(float(np.median(stretch)), tiny)
 
 
 @style()
 def _draw(z: Array, box: Array, off: Array, error: Array, tube: float) -> Figure:
     figure, (latent, histogram) = new_figure(2)
     if z.shape[1] == 1:
+        latent.set_ylim(-0.1 * tube, max(2 * tube, 1.05 * float(off.max())))
         latent.scatter(box[:, 0], off, s=4, **series(1).point_kwargs(), label="decoded from the box")
         latent.plot(z[:, 0], np.zeros(len(z)), "|", color=DATA.color, markersize=12, label="encoded data")
         latent.set(xlabel="latent", ylabel="distance from the manifold")
+        latent.legend(loc="upper right")
     else:
         mark = latent.scatter(box[:, 0], box[:, 1], c=off, s=5, vmin=0, vmax=max(float(np.quantile(off, 0.98)), tube))
         latent.plot(
@@ -207,5 +215,5 @@ def _draw(z: Array, box: Array, off: Array, error: Array, tube: float) -> Figure
     histogram.axvline(tube, color="black", linestyle=":", label="tube")
     histogram.set(xlabel="distance", ylabel="density", yscale="log")
     histogram.set_title("On the data and off it")
-    histogram.legend()
+    histogram.legend(loc="upper right")
     return figure

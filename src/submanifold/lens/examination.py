@@ -38,7 +38,7 @@ from submanifold.lens.recipes import recipe
 from submanifold.lens.words import headline
 from submanifold.models.base import Density, EncoderDecoder, Factored, Generator, LatentLaw, Model
 from submanifold.models.persistence import save
-from submanifold.training import Event, fit
+from submanifold.training import Event, History, fit
 from submanifold.training.source import fingerprint
 from submanifold.transport import sliced_wasserstein
 
@@ -78,7 +78,7 @@ class _QualityWatch:
     @property
     def floor(self) -> float:
         """The distance of training data to the same held-out data, at the same size."""
-        known = check_matrix(self.data.known)[: self.size]
+        known = check_matrix(self.data.known.subsample(self.size))
         return float(sliced_wasserstein(self.data.manifold.project(known).points, self.target))
 
     def __call__(self, event: Event) -> None:
@@ -127,13 +127,16 @@ def examine(
     """
     if not models:
         raise InvalidInput("models is empty: give the names of models, or fitted models by name")
+    if isinstance(models, str):
+        models = [models]
     plans = {} if isinstance(models, Mapping) else {name: recipe(name) for name in models}
     data = X if isinstance(X, Dataset) else load(X)
     if limit is not None:
         data = data.subsample(check_int(limit, name="limit", low=100), seed=seed)
     if len(data) < 100:
         raise InvalidInput(f"X holds {len(data)} points: give at least 100 to train on and to hold out")
-    check_matrix(data)
+    if check_matrix(data).shape[1] == 1:
+        raise InvalidInput("X has one coordinate: give points of at least two, so that a manifold can lie in them")
     clock = _Clock(announce=progress)
     train, held_out = data.split(0.2, seed=seed)
     with clock.part("intrinsic dimension"):
@@ -142,7 +145,11 @@ def examine(
     latent = _latent_dim(dimension, data) if latent_dim is None else latent_dim
 
     trained: dict[str, Model] = dict(models) if isinstance(models, Mapping) else {}
+    for name, model in trained.items():
+        _require_samples(name, model)
+        model.receive(held_out.x[:1], name="X")  # data of another shape are refused before anything is computed
     facts: dict[str, dict[str, Any]] = {}
+    histories: dict[str, History] = {}
     curves: dict[str, list[dict[str, Any]]] = {}
     watch = _QualityWatch(view)
     for name, plan in plans.items():
@@ -151,7 +158,8 @@ def examine(
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 trained[name] = plan.build(data, latent)
-            history = fit(
+            _require_samples(name, trained[name])
+            history = histories[name] = fit(
                 trained[name],
                 train,
                 steps=length,
@@ -170,7 +178,7 @@ def examine(
     samples: dict[str, Array] = {}
     for name, model in trained.items():
         with clock.part(f"examining {name}"):
-            card, samples[name] = _card(name, model, view, facts.get(name, {}), seed=seed)
+            card, samples[name] = _card(name, model, view, facts.get(name, {}), seed=seed, history=histories.get(name))
         cards.append(card)
         if not _is_repairable(model):
             continue
@@ -194,6 +202,11 @@ def examine(
     return _report(data, dimension, cards, samples, curves, watch.floor if curves else 0.0, clock, settings)
 
 
+def _require_samples(name: str, model: Model) -> None:
+    if not isinstance(model, Generator):
+        raise InvalidInput(f"models={name!r} cannot sample, so there is nothing to examine: give a model that samples")
+
+
 def _key(*parts: Any) -> str:
     """A short digest that tells apart runs of other data or other settings in one folder."""
     words = [fingerprint(part) if isinstance(part, Dataset) else repr(part) for part in parts]
@@ -209,13 +222,14 @@ def _latent_dim(dimension: DimensionEstimate, data: Dataset) -> int:
     return int(min(max(1, dimension.rounded), data.ambient_dim - 1))
 
 
-def _card(name: str, model: Model, view: Setting, facts: Mapping[str, Any], *, seed: int) -> tuple[ModelCard, Array]:
+def _card(
+    name: str, model: Model, view: Setting, facts: Mapping[str, Any], *, seed: int, history: History | None = None
+) -> tuple[ModelCard, Array]:
     """Every diagnostic that the model's capabilities allow."""
-    if not isinstance(model, Generator):
-        raise InvalidInput(f"models[{name!r}] cannot sample: give models with a sample method")
+    assert isinstance(model, Generator)
     samples, errors = draw(model, 1500, seed=seed), view.errors(model, seed=seed)
     findings = [
-        manifold_overfitting(model, view, seed=seed),
+        manifold_overfitting(model, view, history=history, seed=seed),
         sample_quality(model, view, seed=seed),
     ]
     if isinstance(model, EncoderDecoder):

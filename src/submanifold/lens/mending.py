@@ -62,7 +62,7 @@ def repair(
         seed: of the split, the fit and the samples.
 
     Returns:
-        A finding whose `model` is the repaired `TwoStep`; the given model is left as it was.
+        A finding whose `model` is the repaired `TwoStep`; the given model is left as it was, and lends it its modules.
 
     Raises:
         InvalidInput: for a model without encoder and decoder, or an unknown law.
@@ -169,5 +169,5 @@ def _draw(outcome: dict[str, Any], floor: Number) -> Figure:
     axis.set(yticks=[0, 1], yticklabels=["along the manifold", "in ambient space"], ylim=(-0.6, 1.6))
     axis.set(xlabel="W1 to held-out data", xlim=(0, None))
     axis.set_title("Before and after the repair")
-    axis.legend(loc="best")
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

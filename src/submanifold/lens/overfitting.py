@@ -102,9 +102,10 @@ def manifold_overfitting(
     r"""Whether `model` has learned the manifold and not the distribution on it.
 
     Two measurements decide together. The *effective codimension* is the slope of the smoothed log-likelihood against
-    log 1/\tau at a tenth of the data's scale, from the widths of the density around held-out points (decoder scale and
-    Jacobian, the flow's singular values, or the curvature of log p). The *along-manifold discrepancy* is W_1 between
-    samples and held-out data after projection on the data manifold, minus its floor, with a permutation p-value.
+    log 1/\tau at a tenth of the data's scale, from those widths of the density around held-out points (decoder scale
+    and Jacobian, the flow's singular values, or the curvature of log p) that are below it, so that many wide directions
+    do not add up to a narrow one. The *along-manifold discrepancy* is W_1 between samples and held-out data after
+    projection on the data manifold, minus its floor, with a permutation p-value.
 
     Verdicts: "overfitting" (the density has collapsed onto the manifold and the distribution along it is wrong),
     "healthy" (the distribution along the manifold is right), "inconclusive" (a wrong distribution without a collapse or
@@ -136,9 +137,11 @@ def manifold_overfitting(
         scales = local_scales(density, points[: max(8, min(128, _WIDTHS_BUDGET // flat.shape[1] ** 2))])
         taus = scale * np.logspace(-3, 0.5, 36)
         curve = taus / scale, codimension_curve(scales, taus)
+        narrow = np.where(scales < 0.1 * scale, scales, np.inf)  # many wide directions do not make a narrow one
         numbers["effective_codimension"] = mean_with_interval(
-            effective_codimension(scales, 0.1 * scale),
-            meaning="slope of the smoothed log-likelihood against log 1/tau at a tenth of the data's scale",
+            effective_codimension(narrow, 0.1 * scale),
+            meaning="slope of the smoothed log-likelihood against log 1/tau at a tenth of the data's scale, "
+            "from the directions narrower than that",
         )
         numbers["narrowest_width"] = Number(
             float(np.median(scales[:, -1]) / scale),
@@ -191,8 +194,8 @@ def _decide(codimension: Number | None, errors: ManifoldErrors) -> tuple[str, St
         return "inconclusive", "unsure", found, "Look at the manifold first: train longer, or with fewer dimensions."
     assert codimension is not None
     found = (
-        "Learned the manifold but not the distribution on it: the density has collapsed in "
-        f"{codimension.value:.2g} directions"
+        "Learned the manifold but not the distribution on it: the density has collapsed, with an effective codimension "
+        f"of {codimension.value:.2g}"
     )
     advice = (
         "Do not trust this model's likelihood, nor compare models by it; keep the decoder and refit the law of its "

@@ -17,6 +17,7 @@ from submanifold.checks import check_int, check_matrix
 from submanifold.errors import InvalidInput
 from submanifold.lens.evidence import (
     Array,
+    ManifoldErrors,
     draw,
     mean_with_interval,
     proportion,
@@ -62,8 +63,7 @@ def prdc(data: Array, samples: Array, *, k: int = 5) -> Balls:
         k: neighbours that set a ball's radius; smaller than n and m.
     """
     check_int(k, name="k", high=min(len(data), len(samples)) - 1)
-    data_radius = neighbors.NeighborGraph(data, k).distances[:, -1]  # (n,)
-    sample_radius = neighbors.NeighborGraph(samples, k).distances[:, -1]  # (m,)
+    data_radius, sample_radius = _radius(data, k), _radius(samples, k)  # (n,), (m,)
     centre = data.mean(axis=0)
     distance = pairwise_distances(data - centre, samples - centre)  # (n, m)
     in_data_ball = distance < data_radius[:, None]
@@ -73,6 +73,13 @@ def prdc(data: Array, samples: Array, *, k: int = 5) -> Balls:
         density=np.asarray(in_data_ball.sum(axis=0) / k),
         covered=np.asarray(in_data_ball.any(axis=1)),
     )
+
+
+def _radius(points: Array, k: int) -> Array:
+    """Distance of each point to its k-th neighbour, (n,); 0 where all points are one."""
+    if (points == points[0]).all():
+        return np.zeros(len(points))
+    return neighbors.NeighborGraph(points, k).distances[:, -1]
 
 
 def sample_quality(
@@ -87,10 +94,9 @@ def sample_quality(
 ) -> Finding:
     """Fidelity, diversity and novelty of samples, against held-out data.
 
-    Verdicts: "good" (samples cannot be told from held-out data, or differ by little), "unfaithful" (too many lie off
-    the
-    data), "narrow" (they leave parts of the data uncovered), "copies" (they are closer to the training data than
-    held-out data are). What counts as too many is measured: the same figures between two halves of the data.
+    Verdicts: "copies" (samples repeat training points, beyond what new data do by chance), "unfaithful" (too many lie
+    off the data), "narrow" (they leave parts of the data uncovered), "skewed" (the distribution along the manifold is
+    wrong), "good" (none of these). Too many or too few is measured against training data in place of samples.
 
     Args:
         model: a `Generator`.
@@ -106,6 +112,7 @@ def sample_quality(
     """
     if not isinstance(model, Generator):
         raise InvalidInput(f"model={type(model).__name__} cannot sample: give a model with a sample method")
+    check_int(limit, name="limit", low=20, high=5000)
     data = setting(X, reference, dim=dim, seed=seed)
     train = check_matrix(data.known, name="reference")
     rng = np.random.default_rng(seed)
@@ -117,7 +124,8 @@ def sample_quality(
     sliced, kernel = sliced_wasserstein_test(y, x, seed=seed), mmd(y, x, seed=seed)
     own, others = (neighbors.query(train, points, 1).distances[:, 0] for points in (y, x))
     closer = _closer(own, others)
-    copied = own < 0.1 * np.median(others)
+    copied, new = own < 0.1 * np.median(others), others < 0.1 * np.median(others)
+    errors = data.errors(model, seed=seed)
     numbers = {
         "precision": proportion(balls.precise, meaning="samples inside a data ball"),
         "recall": proportion(balls.recalled, meaning="held-out data inside a sample ball"),
@@ -136,12 +144,12 @@ def sample_quality(
         "mmd2_p_value": Number(kernel.p_value, meaning="permutation p-value of MMD"),
         "closer_to_training": closer,
         "copies": proportion(
-            copied,
-            meaning="samples within a tenth of the usual distance of new data to the training data",
+            copied, meaning="samples within a tenth of the usual distance of new data to the training data"
         ),
-        **data.errors(model, seed=seed).numbers(),
+        "copies_of_data": proportion(new, meaning="held-out data as close as that: what chance alone makes"),
+        **errors.numbers(),
     }
-    verdict, advice = _judge(numbers)
+    verdict, advice = _judge(numbers, errors)
     return Finding(
         name="sample_quality",
         verdict=verdict,
@@ -175,8 +183,9 @@ def _closer(own: Array, others: Array) -> Number:
     )
 
 
-def _judge(numbers: dict[str, Number]) -> tuple[str, str]:
-    if numbers["copies"].value > 0.1:
+def _judge(numbers: dict[str, Number], errors: ManifoldErrors) -> tuple[str, str]:
+    copies, closer = numbers["copies"], numbers["closer_to_training"]
+    if (copies.low or 0.0) > 2 * numbers["copies_of_data"].value and (closer.low or 0.0) > 0.5:
         return (
             "copies",
             "The model repeats its training data: regularise it, or train it on more data.",
@@ -190,6 +199,11 @@ def _judge(numbers: dict[str, Number]) -> tuple[str, str]:
         return (
             "narrow",
             "Parts of the data are not covered: refit the latent law (repair), or train longer.",
+        )
+    if errors.learned_distribution == "no":
+        return (
+            "skewed",
+            "The samples are faithful one by one and come in wrong proportions: refit the law of the latents.",
         )
     return "good", ""
 

@@ -53,19 +53,19 @@ RECIPES = {
     "vae": Recipe(
         "Gaussian VAE with a learned decoder scale, trained by its ELBO",
         lambda data, d: VAE(data.data_shape, latent_dim=d),
-        steps=(6000, 2500),
+        steps=(6000, 1500),
         options={"patience": 8},
     ),
     "flow": Recipe(
         "normalizing flow on the ambient space (spline coupling), trained by maximum likelihood",
         lambda data, d: Flow((data.ambient_dim,), preprocess=_noise(data)),
-        steps=(2000, 500),
+        steps=(2000, 300),
         options={"patience": 5},
     ),
     "two-step": Recipe(
         "autoencoder, then a normalizing flow on its latents",
         _two_step,
-        steps=(4000, 2500),
+        steps=(4000, 1500),
         options={"ema": 0.995},
     ),
 }

@@ -149,7 +149,7 @@ class Objective:
     """What one optimiser minimises.
 
     `loss` maps a batch to a scalar, or to a mapping whose entry "loss" is minimised and whose other entries are
-    logged; it draws its noise from torch's global generator, which the trainer seeds and checkpoints. `every` is the
+    logged; it draws its noise from torch's global generator, which the trainer seeds at every step. `every` is the
     number of steps between updates of these `parameters`.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from submanifold.checks import check_choice, check_int
+from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.geometry import jacobian, singular_values
 from submanifold.models import _zuko
 from submanifold.models.base import LogProbKind, Measure, Model, Objective
@@ -59,7 +59,7 @@ class Flow(Model):
             check_choice(kind, _zuko.KINDS, name="kind"),
             self.ambient_dim,
             layers=check_int(transforms, name="transforms"),
-            hidden=[check_int(width, name="hidden") for width in hidden],
+            hidden=check_ints(hidden, name="hidden"),
             bins=check_int(bins, name="bins", low=2),
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from submanifold.checks import check_choice
+from submanifold.checks import check_choice, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
 from submanifold.nn.mlp import MLP
@@ -77,17 +77,19 @@ def encoder(
         hidden: widths of the dense layers; a convolutional network has them after its convolutions.
 
     Raises:
-        InvalidInput: for an unknown network, or a convolutional one on data that are not images.
+        InvalidInput: for an unknown network, a convolutional one on data that are not images, or widths that are not
+            positive integers.
     """
     shape = tuple(data_shape)
-    return _choose(network, shape).encoder(shape, out_features, tuple(hidden))
+    return _choose(network, shape).encoder(shape, out_features, tuple(check_ints(hidden, name="hidden")))
 
 
 def decoder(network: str, in_features: int, data_shape: Sequence[int], hidden: Sequence[int] = (128, 128)) -> nn.Module:
     """A network that maps vectors (n, in_features) to data (n, *data_shape); see `encoder`.
 
     Raises:
-        InvalidInput: for an unknown network, or a convolutional one on data that are not images.
+        InvalidInput: for an unknown network, a convolutional one on data that are not images, or widths that are not
+            positive integers.
     """
     shape = tuple(data_shape)
-    return _choose(network, shape).decoder(in_features, shape, tuple(hidden))
+    return _choose(network, shape).decoder(in_features, shape, tuple(check_ints(hidden, name="hidden")))

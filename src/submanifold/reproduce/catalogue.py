@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from submanifold.checks import check_choice
+from submanifold.checks import check_choice, check_int
 from submanifold.reproduce.outcome import Outcome
 
 __all__ = ["EXPERIMENTS", "names", "run"]
@@ -28,6 +28,8 @@ def names() -> list[str]:
 def run(name: str, **settings: Any) -> Outcome:
     """Run the experiment `name` (with `seeds=` other than its default, for example) and return its verdict."""
     check_choice(name, EXPERIMENTS, name="experiment")
+    if "seeds" in settings:
+        check_int(settings["seeds"], name="seeds")
     module = importlib.import_module(f"submanifold.reproduce.{name.replace('-', '_')}")
     outcome: Outcome = module.run(**settings)
     return outcome

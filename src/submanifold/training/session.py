@@ -100,6 +100,7 @@ class Session:
                 stage.prepare(train.everything())
             self.model.to(self.accelerator.device)
             self.position.prepared = True
+            checkpoint = None  # it was written before the stage was prepared, and would undo that
         if stage.objectives:
             work = Optimisation(
                 self.model,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from submanifold.checks import check_tensor, points_of
-from submanifold.errors import InvalidInput
 
 __all__ = ["MappedPoints", "Points", "PointsInMemory", "apply", "chunks", "fingerprint", "open_points", "split"]
 
@@ -123,11 +123,23 @@ def open_points(
     if isinstance(raw, np.memmap) and _needed(raw, dtype) > _spare_memory() / 4:
         check_tensor(np.array(raw[:1]), data_shape, name=name)
         return MappedPoints(raw, data_shape, device, dtype)
-    if isinstance(raw, np.ndarray) and raw.dtype.kind not in "biuf":
-        raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
-    if isinstance(raw, np.ndarray) and not raw.flags.writeable:
-        raw = np.array(raw)  # torch has no read-only tensors, and warns
-    return PointsInMemory(check_tensor(raw, data_shape, name=name).detach().to(dtype=dtype), device)
+    x = check_tensor(raw, data_shape, name=name).detach()
+    _warn_of_rounding(x, dtype, name)
+    return PointsInMemory(x.to(dtype=dtype), device)
+
+
+def _warn_of_rounding(x: Tensor, dtype: torch.dtype, name: str) -> None:
+    """Say so where coordinates vary so little beside their size that `dtype` keeps less than two digits of it."""
+    if torch.finfo(x.dtype).eps >= torch.finfo(dtype).eps or len(x) < 2:
+        return
+    spread, size = x.std(0), x.abs().amax(0)
+    lost = (torch.finfo(dtype).eps * size > 0.01 * spread) & (spread > 1e-12 * size)  # below that, it is rounding
+    if lost.any():
+        warnings.warn(
+            f"{name} varies in {int(lost.sum())} of {lost.numel()} coordinates by hardly more than {str(dtype)[6:]} "
+            "can tell so far from 0: subtract the mean of the data before the model sees them, or fit model.double()",
+            stacklevel=4,
+        )
 
 
 def split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -39,18 +40,24 @@ class TensorBoard:
         self.writer.flush()
 
 
-def open_tracker(tracker: str | Tracker | None, folder: Path | None) -> Tracker | None:
-    """The tracker of a name or object; "tensorboard" writes to `logs` in the run's folder.
+@contextmanager
+def open_tracker(tracker: str | Tracker | None, folder: Path | None) -> Iterator[Tracker | None]:
+    """The tracker of a name or object; "tensorboard" writes to `logs` in the run's folder until the block ends.
 
     Raises:
         InvalidInput: the name is unknown, has no folder to write to, or its package is not installed.
     """
     if tracker is None or (not isinstance(tracker, str) and isinstance(tracker, Tracker)):
-        return tracker
+        yield tracker
+        return
     if tracker != "tensorboard":
         raise InvalidInput(
             f'tracker={tracker!r} is not accepted: give "tensorboard", or an object with log(values, step)'
         )
     if folder is None:
         raise InvalidInput('tracker="tensorboard" writes to the folder of the run: give run="folder"')
-    return TensorBoard(folder / "logs")
+    board = TensorBoard(folder / "logs")
+    try:
+        yield board
+    finally:
+        board.writer.close()

@@ -129,7 +129,11 @@ def fit(
         identity = json.loads(json.dumps(identity))
         checkpoint = folder.read(identity) if resume else None
         accelerator.wait_for_everyone()
-        with Progress(progress if accelerator.is_main_process else False) as display:
+        main = accelerator.is_main_process
+        with (
+            Progress(progress if main else False) as display,
+            open_tracker(tracker if main else None, folder.path) as sink,
+        ):
             session = Session(
                 model=model.to(accelerator.device),
                 stages=stages,
@@ -142,7 +146,7 @@ def fit(
                 identity=identity,
                 checkpoint_every=checkpoint_every,
                 callbacks=callbacks,
-                tracker=open_tracker(tracker, folder.path) if accelerator.is_main_process else None,
+                tracker=sink,
                 progress=display,
             )
             try:

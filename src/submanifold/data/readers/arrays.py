@@ -47,15 +47,16 @@ def is_item_dataset(source: Any) -> bool:
 
 
 def read_items(source: Any, limit: int | None) -> Raw:
-    """A map-style data set whose items are points, or tuples (point, label, ...)."""
+    """A map-style data set whose items are points, or tuples (point,) or (point, label, ...)."""
     items = [source[int(i)] for i in chosen(len(source), limit)]
-    pairs = all(isinstance(item, tuple | list) and len(item) >= 2 for item in items)
-    points = [_as_array(item[0] if pairs else item) for item in items]
+    tuples = all(isinstance(item, tuple | list) for item in items)
+    points = [_as_array(item[0] if tuples else item) for item in items]
     shapes = {point.shape for point in points}
     if len(shapes) > 1:
         raise InvalidInput(f"source has items of shapes {sorted(shapes)}: give points of one shape")
     x = as_points(np.stack(points), name="source") if points else np.empty((0, 0))
-    labels = class_indices([int(item[1]) for item in items], len(items)) if pairs else None
+    pairs = tuples and all(len(item) >= 2 for item in items)
+    labels = class_indices(np.asarray([_as_array(item[1]) for item in items]), len(items)) if pairs else None
     return Raw(x, type(source).__name__, labels)
 
 

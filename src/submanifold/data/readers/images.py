@@ -17,7 +17,7 @@ __all__ = ["SUFFIXES", "read_images"]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _MAX_PIXELS = 1 << 26  # of one image, checked before it is decoded
 _MAX_BYTES = 1 << 33  # of all of them
-_GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16"}
+_GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16", "I": "I", "F": "F"}
 
 
 def read_images(source: Path, limit: int | None) -> Raw:
@@ -78,13 +78,14 @@ def _read_image(path: Path) -> NDArray[Any]:
                 if image.mode in _GREY:
                     return np.asarray(image.convert(_GREY[image.mode]))[..., None]  # (H, W, 1)
                 rgba = np.asarray(image.convert("RGBA"))  # (H, W, 4)
+                grey = image.mode == "LA"
     except InvalidInput:
         raise
     except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path} is no readable image: {error}") from None
     if (rgba[..., 3] < 255).any():
         raise InvalidInput(f"{path} is partly transparent: give opaque images")
-    return rgba[..., :3]  # (H, W, 3)
+    return rgba[..., : 1 if grey else 3]  # (H, W, 1) or (H, W, 3)
 
 
 def _size(image: NDArray[Any]) -> str:

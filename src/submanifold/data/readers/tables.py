@@ -52,6 +52,9 @@ def read_frame(source: Any, limit: int | None, *, labels: str | None = None) -> 
 
 
 def _read(table: Any, name: str, labels: str | None) -> Raw:
+    twice = [column for column in table.column_names if table.column_names.count(column) > 1]
+    if twice:
+        raise InvalidInput(f"{name} has several columns called {twice[0]!r}: give each a name of its own")
     label = _label_column(table, name, labels)
     features = [column for column in table.column_names if column != label]
     text = [column for column in features if not _is_numeric(table.schema.field(column).type)]
