@@ -34,7 +34,7 @@ from submanifold.lens.outcome import Cell, ModelCard, Panel, Report
 from submanifold.lens.overfitting import manifold_overfitting
 from submanifold.lens.panels import clouds, samples_figure, training_figure
 from submanifold.lens.quality import sample_quality
-from submanifold.lens.recipes import recipe
+from submanifold.lens.recipes import LARGE, recipe
 from submanifold.lens.words import headline
 from submanifold.models.base import Density, EncoderDecoder, Factored, Generator, LatentLaw, Model
 from submanifold.models.persistence import save
@@ -153,7 +153,7 @@ def examine(
     curves: dict[str, list[dict[str, Any]]] = {}
     watch = _QualityWatch(view)
     for name, plan in plans.items():
-        with clock.part(f"training {name}"):
+        with clock.part(f"training {name}"), _threads(data):
             length = plan.steps_for(data) if steps is None else steps
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -200,6 +200,18 @@ def examine(
         "limit": limit,
     }
     return _report(data, dimension, cards, samples, curves, watch.floor if curves else 0.0, clock, settings)
+
+
+@contextmanager
+def _threads(data: Dataset) -> Iterator[None]:
+    """Train small networks on one thread: to synchronise several takes longer than what they save."""
+    before = torch.get_num_threads()
+    if data.ambient_dim < LARGE:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _require_samples(name: str, model: Model) -> None:

@@ -13,7 +13,7 @@ from submanifold.models.base import Model
 from submanifold.models.catalogue import create
 from submanifold.models.registry import MODELS
 
-__all__ = ["RECIPES", "Recipe", "recipe"]
+__all__ = ["LARGE", "RECIPES", "Recipe", "recipe"]
 
 
 LARGE = 256
