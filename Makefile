@@ -18,7 +18,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 test-all: .venv/ready
-	$(BIN)/pytest -q -m "slow or browser or peer or not slow"
+	$(BIN)/pytest -q -m ""
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
