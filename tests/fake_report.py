@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from submanifold.dimension.mixture import Piece
+from submanifold.dimension.pointwise import LocalDimension
 from submanifold.dimension.result import DimensionEstimate, MethodEstimate
-from submanifold.dimension.scale import ScaleCurve
+from submanifold.dimension.scale import Reading, ScaleCurve
 from submanifold.lens.finding import Finding, Number
 from submanifold.lens.outcome import Cell, Cloud, ModelCard, Panel, Report
 from submanifold.plotting import DATA, new_figure, series
@@ -19,23 +21,43 @@ HOSTILE = """digits <script>alert("x")</script> & 'co' </script><!--"""
 STANDING: dict[str, Any] = {"yes": "good", "no": "bad", "unclear": "unsure"}
 
 
-def _dimension() -> DimensionEstimate:
+def make_dimension(*, pieces: bool = False, noisy: bool = False) -> DimensionEstimate:
+    """An estimate of 1797 points in 64 dimensions with everything that an estimate can have."""
     ks = np.array([2, 3, 5, 8, 13, 21, 34, 55, 89])
-    curve = 9 + 0.8 * np.cos(np.log(ks))
+    curve = 9 + 0.8 * np.cos(np.log(ks)) + (20 / ks if noisy else 0)
+    scale = ScaleCurve(
+        ks=ks,
+        radii=np.sqrt(ks),
+        dimension=0.9 * curve,
+        low=0.9 * curve - 0.3,
+        high=0.9 * curve + 0.3,
+        calibrated=curve,
+        relative_error=np.full(9, 0.02),
+        sizes=np.full(9, 1797),
+        start=4 if noisy else 0,
+        stop=7,
+        flat=True,
+    )
+    parts = (Piece(2.1, (2.0, 2.2), 0.5, np.arange(25)), Piece(8.7, (8.1, 9.2), 0.5, np.arange(25, 50)))
     return DimensionEstimate(
-        dimension=8.94,
-        interval=(8.61, 9.27),
+        dimension=math.nan if pieces else 8.94,
+        interval=(math.nan, math.nan) if pieces else (8.61, 9.27),
+        reading=Reading(8.94, (8.61, 9.27), (8.7, 9.2), {"ball": 8.94, "gaussian": 8.65, "sphere": 8.8}, 8.05, 13, 3.6),
         by_method={
-            "mle": MethodEstimate(9.21, (8.95, 9.47)),
-            "twonn": MethodEstimate(8.77, (8.21, 9.35)),
-            "lpca": MethodEstimate(10.0, (0.0, math.inf)),
+            "mle": MethodEstimate(9.21, (8.95, 9.47), expected=None if pieces else 7.9),
+            "twonn": MethodEstimate(8.77, (8.21, 9.35), expected=None if pieces else 8.5),
+            "lpca": MethodEstimate(10.0, (0.0, math.inf), expected=None if pieces else 8.94),
         },
-        pointwise=np.linspace(6, 12, 50),
-        rows=np.arange(50),
-        scale_curve=ScaleCurve(ks, np.sqrt(ks), curve, curve - 0.3, curve + 0.3),
+        local=LocalDimension(
+            np.linspace(6, 12, 50), np.linspace(5, 11, 50), np.linspace(7, 13, 50), np.arange(50), 0.11, 0.19, 1e-9, 20
+        ),
+        scale_curve=scale,
         by_class={label: MethodEstimate(6 + label / 3, (5.5 + label / 3, 6.6 + label / 3)) for label in range(10)},
+        by_cluster={0: MethodEstimate(8.5, (8.0, 9.0)), 1: MethodEstimate(9.5, (9.0, 10.0))},
+        pieces=parts if pieces else (),
         warnings=("Estimates above 12 are too low with 1797 points.",),
         n=1797,
+        n_distinct=1797,
         ambient_dim=64,
     )
 
@@ -157,7 +179,7 @@ def make_report(name: str = "digits", *, space: int | None = 3, seed: int = 0) -
             "lattice": 1.0,
             "dimension": Number(8.94, 8.61, 9.27),
         },
-        dimension=_dimension(),
+        dimension=make_dimension(),
         cards=cards,
         panels=[
             Panel(

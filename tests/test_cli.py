@@ -67,7 +67,7 @@ def test_list_says_the_names_that_python_knows(kind: str) -> None:
 
     names = {
         "models": models.names,
-        "manifolds": data.manifold_names,
+        "manifolds": lambda: [*data.manifold_names(), *data.benchmark_names(), *data.image_manifold_names()],
         "estimators": dimension.names,
         "findings": lens.names,
         "experiments": reproduce.names,
@@ -101,7 +101,7 @@ def test_dimension_in_words(points: Path, tmp_path: Path) -> None:
 def test_dimension_by_class() -> None:
     shown = run("dimension", "digits", "--method", "mle", "--by-class", "--limit", "900").stdout
     assert [f"class {label}" in shown for label in range(10)] == [True] * 10
-    assert "class" not in run("dimension", "digits", "--method", "mle", "--limit", "900").stdout
+    assert "\nclass " not in run("dimension", "digits", "--method", "mle", "--limit", "900").stdout
 
 
 def test_dimension_by_class_without_classes(points: Path) -> None:

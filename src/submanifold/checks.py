@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_choice",
+    "check_dense",
     "check_int",
     "check_ints",
     "check_matrix",
@@ -74,6 +75,14 @@ def points_of(X: Any) -> Any:
     return points if isinstance(points, np.ndarray) or hasattr(points, "detach") else X
 
 
+def check_dense(x: Any, *, name: str) -> None:
+    """Refuse sparse matrices of SciPy and sparse tensors: distances and directions need every coordinate."""
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        raise InvalidInput(f"{name} is a sparse matrix: give {name}.toarray()")
+    if "sparse" in str(getattr(x, "layout", "")):
+        raise InvalidInput(f"{name} is a sparse tensor: give {name}.to_dense()")
+
+
 def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray[np.float64]:
     """The data as a finite float64 matrix (n, D); each point is flattened.
 
@@ -81,10 +90,11 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray
     A copy is made only where the dtype changes.
 
     Raises:
-        InvalidInput: for text or objects, complex numbers, NaN or infinity, fewer than `min_rows` points,
-            points without coordinates, or points that all coincide.
+        InvalidInput: for text or objects, complex numbers, sparse matrices, NaN or infinity, fewer than `min_rows`
+            points, points without coordinates, or points that all coincide.
     """
     raw = points_of(X)
+    check_dense(raw, name=name)
     raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else _array(raw, name)
     if raw.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
@@ -131,6 +141,7 @@ def check_tensor(x: Any, data_shape: tuple[int, ...], *, name: str = "x") -> Ten
     import torch
 
     raw = points_of(x)
+    check_dense(raw, name=name)
     if not isinstance(raw, torch.Tensor):
         raw = _array(raw, name)
         if raw.dtype.kind not in "biufc":

@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from submanifold.checks import check_matrix, check_tensor
 from submanifold.data import Dataset, load, manifold, manifold_names
 from submanifold.data.readers import numpy_files
 from submanifold.errors import InvalidInput
@@ -172,6 +174,95 @@ def test_tables(tmp_path: Path, kind: str) -> None:
         load(source, labels="whole")  # now the text column is a feature
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet", "frame"])
+def test_columns_of_categories_and_text_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    """Ranks of categories are no coordinates: distances between them would mean nothing."""
+    text = np.array(["cat", "ant", "bee"])[np.arange(30) % 3]
+    columns: dict[str, Any] = {"a": X[:, 0], "species": pa.array(text).dictionary_encode(), "note": text[::-1].copy()}
+    columns["day"] = pa.array(np.arange(30).astype("M8[D]"))
+    table = pa.table(columns)
+    source: Any = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        from pyarrow import csv
+
+        csv.write_csv(table.set_column(1, "species", pa.array(text)), source)
+    elif kind == "parquet":
+        pyarrow.parquet.write_table(table, source)
+    else:
+        source = table
+    with pytest.raises(
+        InvalidInput, match=r"not numbers \('species', 'note', 'day'\): remove them, encode them"
+    ) as caught:
+        load(source)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InvalidInput, match=r"not numbers \('note', 'day'\)"):
+        load(source, labels="species")
+
+
+def test_a_column_of_categories_may_be_the_label() -> None:
+    species = pa.array(np.array(["cat", "ant", "bee"])[np.arange(30) % 3]).dictionary_encode()
+    data = load(pa.table({"a": X[:, 0], "species": species}), labels="species")
+    assert data.labels is not None
+    np.testing.assert_array_equal(data.labels, np.array([2, 0, 1])[np.arange(30) % 3])
+    assert data.data_shape == (1,)
+
+
+def test_many_columns_of_text_make_a_short_sentence() -> None:
+    with pytest.raises(InvalidInput, match="'t7' and 92 more") as caught:
+        load(pa.table({f"t{i}": ["x", "y"] for i in range(100)}))
+    assert len(str(caught.value)) < 250
+
+
+class _Untyped:
+    """A data frame with a column of objects, which the interchange protocol has no type for."""
+
+    def __dataframe__(self, *args: Any, **kwargs: Any) -> _Untyped:
+        return self
+
+    def num_rows(self) -> int:
+        return 3
+
+    def get_chunks(self, n_chunks: int | None = None) -> list[_Untyped]:
+        return [self]
+
+    def column_names(self) -> list[str]:
+        return ["mixed"]
+
+    def get_column_by_name(self, name: str) -> _Untyped:
+        return self
+
+    @property
+    def dtype(self) -> Any:
+        raise NotImplementedError("Non-string object dtypes are not supported yet")
+
+
+def test_columns_of_objects_are_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match=r"mixed or unknown type \('mixed'\): remove them"):
+        load(_Untyped())
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil", "dok", "dia", "bsr"])
+@pytest.mark.parametrize("make", [scipy.sparse.csr_matrix, scipy.sparse.csr_array])
+def test_sparse_matrices_are_refused(kind: str, make: Any) -> None:
+    sparse = make(np.where(X > 0, X, 0)).asformat(kind)
+    for refuse, name in (
+        (load, "source"),
+        (check_matrix, "X"),
+        (lambda x: check_tensor(x, (4,)), "x"),
+    ):
+        with pytest.raises(InvalidInput, match=rf"^{name} is a sparse matrix: give {name}\.toarray\(\)$"):
+            refuse(sparse)
+    np.testing.assert_array_equal(load(sparse.toarray()).x, np.where(X > 0, X, 0))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
+def test_sparse_tensors_are_refused() -> None:
+    for sparse in (torch.eye(4).to_sparse(), torch.eye(4).to_sparse_csr()):
+        for refuse, name in ((load, "source"), (check_matrix, "X")):
+            with pytest.raises(InvalidInput, match=rf"^{name} is a sparse tensor: give {name}\.to_dense\(\)$"):
+                refuse(sparse)
+
+
 def test_csv_without_a_header(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "plain.csv", X, delimiter=",")
     np.testing.assert_allclose(load(tmp_path / "plain.csv").x, X)
@@ -308,6 +399,7 @@ def test_nothing_is_written_and_nothing_mutated(tmp_path: Path) -> None:
         ("swissroll", {}, "did you mean 'swiss-roll'"),
         ("circle", {"kapa": 1}, "did you mean 'kappa'"),
         ("circle", {"n": 0}, "n="),
+        ("circle", {"seed": -1}, "seed=-1"),
         ("nowhere/x.npy", {}, "neither a known name nor an existing"),
     ],
 )

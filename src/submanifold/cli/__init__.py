@@ -11,7 +11,7 @@ import typer
 
 import submanifold
 from submanifold.cli.audit import audit
-from submanifold.cli.dimension import dimension
+from submanifold.cli.dimension import EXAMPLES, dimension
 from submanifold.cli.guard import guarded
 from submanifold.cli.lens import lens
 from submanifold.cli.listing import listing
@@ -49,7 +49,7 @@ def _common(
 
 
 app.command("lens")(guarded(lens))
-app.command("dimension")(guarded(dimension))
+app.command("dimension", epilog=EXAMPLES)(guarded(dimension))
 app.command("train")(guarded(train))
 app.command("sample")(guarded(sample))
 app.command("audit")(guarded(audit))

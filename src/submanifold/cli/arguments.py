@@ -13,8 +13,8 @@ __all__ = ["Latent", "Limit", "Page", "Seed", "Source", "Steps", "settings", "sp
 Source = Annotated[
     str,
     typer.Argument(
-        help="What to look at: digits, the name of a manifold, a .npy/.npz/.csv/.parquet file, "
-        "a folder of images, or an IDX file."
+        help="What to look at: digits, the name of a manifold (see: submanifold list manifolds), "
+        "a .npy/.npz/.csv/.parquet file, a folder of images, or an IDX file."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]

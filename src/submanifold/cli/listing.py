@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,9 +37,19 @@ def _first_sentence(item: object) -> str:
 
 
 def _manifolds() -> dict[str, str]:
+    """Analytic manifolds, those of the benchmark, and images of known dimension, each as it is by default."""
+    from submanifold.data.benchmarks import BENCHMARK
     from submanifold.data.manifolds import MANIFOLDS
+    from submanifold.data.rendered import IMAGE_MANIFOLDS
 
-    return {name: _first_sentence(item) for name, item in MANIFOLDS.items()}
+    def told(item: Any, text: str) -> str:
+        return f"d = {item.dim}, D = {item.ambient_dim}: {text}"
+
+    return {
+        **{name: told(item(), _first_sentence(item)) for name, item in MANIFOLDS.items()},
+        **{name: told(item, item.description) for name, item in BENCHMARK.items()},
+        **{name: told(item(), _first_sentence(item)) for name, item in IMAGE_MANIFOLDS.items()},
+    }
 
 
 def _estimators() -> dict[str, str]:

@@ -25,7 +25,8 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Raw:
-    """What a reader read, before it was checked: the fields of a `Dataset`, and names of the columns."""
+    """What a reader read, before it was checked: the fields of a `Dataset`, names of the columns, and whether the
+    points are synthetic: drawn from a known law, where flat coordinates and repeated values are meant to be."""
 
     x: NDArray[Any]
     name: str
@@ -33,6 +34,7 @@ class Raw:
     manifold: Manifold | None = None
     lattice: float | None = None
     columns: Sequence[str] | None = None
+    synthetic: bool = False
 
 
 def chosen(n: int, limit: int | None) -> NDArray[np.int64]:
@@ -105,7 +107,7 @@ def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
     Raises:
         InvalidInput: for fewer than two points, points without coordinates, NaN or infinity, points
             that all coincide, or constant columns of vectors unless `drop_constant` (constant
-            pixels of images, and coordinates of analytic manifolds, are normal).
+            pixels of images, and coordinates of manifolds known by name, are normal).
     """
     x, name = raw.x, raw.name
     if len(x) < 2:
@@ -123,14 +125,15 @@ def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
         raise InvalidInput(f"{name} has NaN or infinity in {bad} of {len(x)} points{where}: remove them")
     if constant.all():
         raise InvalidInput(f"{name} holds {len(x)} copies of one point: give distinct points")
-    if x.ndim == 2 and raw.manifold is None and constant.any():  # a known manifold may well lie flat in its space
+    truth = raw.synthetic or raw.manifold is not None
+    if x.ndim == 2 and not truth and constant.any():  # a known manifold may well lie flat in its space
         if not drop_constant:
             raise InvalidInput(
                 f"{name} is constant in {_columns(constant, raw.columns)}: remove such columns, "
                 "or load with drop_constant=True"
             )
         x = x[:, ~constant]
-    known = raw.manifold is not None or raw.lattice is not None
+    known = truth or raw.lattice is not None
     lattice = raw.lattice if known else lattice_spacing(x)
     return Dataset(x, name, raw.labels, raw.manifold, lattice)
 

@@ -57,8 +57,10 @@ def _real_step(values: NDArray[Any], low: float, levels: NDArray[np.float64]) ->
         while b > tolerance:  # Euclid's algorithm
             a, b = b, abs(a - b * round(a / b))
         step = a
+        if step < 10 * tolerance:
+            return None
     span = levels - levels[0]
-    if step < 10 * tolerance or span[-1] / step > _MAX_LEVELS:
+    if span[-1] / step > _MAX_LEVELS:
         return None
     # From short spans to long ones, each sharpens the step enough for the next to be counted in steps.
     for i in np.unique(np.searchsorted(span[1:], np.geomspace(step, span[-1], 64))):

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
-from submanifold.checks import check_int, nearest_match
+from submanifold.checks import check_dense, check_int, nearest_match
 from submanifold.data.arguments import call
+from submanifold.data.benchmarks.catalogue import BENCHMARK
 from submanifold.data.dataset import Dataset
 from submanifold.data.door import Raw, admit, chosen, class_indices
 from submanifold.data.manifolds.base import Manifold
 from submanifold.data.manifolds.catalogue import MANIFOLDS
 from submanifold.data.readers import arrays, idx, images, named, numpy_files, tables
+from submanifold.data.rendered import IMAGE_MANIFOLDS
 from submanifold.errors import InvalidInput
 
 __all__ = ["load", "source_names"]
@@ -36,6 +38,8 @@ def _ends(*suffixes: str) -> Callable[[Path], bool]:
 NAMES = (
     Reader(lambda name: name == "digits", named.read_digits),
     Reader(lambda name: name in MANIFOLDS, named.read_manifold),
+    Reader(lambda name: name in BENCHMARK, named.read_benchmark),
+    Reader(lambda name: name in IMAGE_MANIFOLDS, named.read_image_manifold),
 )
 FILES = (
     Reader(_ends(".npy"), numpy_files.read_npy),
@@ -69,18 +73,22 @@ def load(
 ) -> Dataset:
     """Points from a name, a file, a folder, or anything that holds numbers.
 
-    | source                                       | points                    | options                    |
-    |----------------------------------------------|---------------------------|----------------------------|
-    | "digits": scikit-learn's handwritten digits  | (1797, 1, 8, 8), 0 to 16  |                            |
-    | a manifold's name ("circle", "torus", ...)   | (n, D), with `.manifold`  | n, seed, and the manifold's |
-    | `.npy` (over 64 MiB memory-mapped), `.npz`   | the array                 | `.npz`: key                |
-    | `.csv`, `.parquet`, a data frame             | (n, columns)              |                            |
-    | a folder of images, classes in subfolders    | (n, 1 or 3, H, W)         |                            |
-    | IDX files (MNIST), or a folder of them       | (n, 1, H, W)              | folder: part               |
-    | an array, a tensor, a torch data set         | the array                 |                            |
-    | a `Dataset`                                  | the same                  |                            |
+    | source                                        | points                   | options                     |
+    |-----------------------------------------------|--------------------------|-----------------------------|
+    | "digits": scikit-learn's handwritten digits   | (1797, 1, 8, 8), 0 to 16 |                             |
+    | a manifold's name ("circle", "torus", ...)    | (n, D), with `.manifold` | n, seed, noise, and its own |
+    | a benchmark manifold's ("M1_Sphere", ...)     | (n, D)                   | n, seed, noise              |
+    | an image manifold's ("squares", "blobs", ...) | (n, 1, H, W), 0 to 1     | n, seed, noise, and its own |
+    | `.npy` (over 64 MiB memory-mapped), `.npz`    | the array                | `.npz`: key                 |
+    | `.csv`, `.parquet`, a data frame              | (n, columns)             |                             |
+    | a folder of images, classes in subfolders     | (n, 1 or 3, H, W)        |                             |
+    | IDX files (MNIST), or a folder of them        | (n, 1, H, W)             | folder: part                |
+    | an array, a tensor, a torch data set          | the array                |                             |
+    | a `Dataset`                                   | the same                 |                             |
 
     A name wins over a file of that name: give "./digits" for the file. Nothing is written, and no pickle is read.
+    `noise` is the root mean square length of isotropic Gaussian noise over the root mean square distance of the
+    noise-free points from their mean; `.manifold` is then the manifold before the noise.
     In a table, a column called label, class, target or y that holds text or whole numbers is the label.
 
     Args:
@@ -115,12 +123,13 @@ def load(
 
 def source_names() -> list[str]:
     """Names that `load` knows beside paths."""
-    return ["digits", *MANIFOLDS]
+    return ["digits", *MANIFOLDS, *BENCHMARK, *IMAGE_MANIFOLDS]
 
 
 def _reader(source: Any) -> tuple[str, Any, Callable[..., Raw]]:
     """What to call the source in messages, the source as its reader wants it, and the reader."""
     if not isinstance(source, str | Path):
+        check_dense(source, name="source")
         return f"a source of type {type(source).__name__}", source, _first(OBJECTS, source)
     label = f"source={str(source)!r}"
     if isinstance(source, str) and source in source_names():

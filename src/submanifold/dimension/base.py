@@ -1,50 +1,44 @@
-"""What all estimators of the intrinsic dimension share: neighbours in, a dimension with its interval out."""
+"""What all estimators of the intrinsic dimension share: points in, a dimension with its interval out."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from submanifold.checks import check_matrix
+from submanifold.checks import check_choice, check_int, check_matrix
 from submanifold.data.dataset import Dataset
-from submanifold.dimension.duplicates import drop_duplicates
-from submanifold.dimension.variance import (
-    Patches,
-    graph_size,
-    half_size,
-    log_interval,
-    split_variance,
-)
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph
 
-__all__ = ["DimensionEstimator"]
+__all__ = ["DimensionEstimator", "smoothed"]
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 
 
 class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
-    """An estimator of the intrinsic dimension that pools a local statistic of the k nearest neighbours.
+    """An estimator of the intrinsic dimension in scikit-learn's conventions.
 
-    A subclass says how many neighbours it needs (`required_neighbors`), what it computes in each neighbourhood
-    (`_local`), and how the local values make one dimension (`_pool`).
-
-    Copies of a point have no distance to measure between them: they are dropped, with a warning, before
-    neighbours are searched, and share the local dimension of the point that is kept.
+    Two kinds derive from it: `submanifold.dimension.neighborhood.NeighborEstimator`, a statistic of the nearest
+    neighbours of each point, and `submanifold.dimension.cloud.CloudEstimator`, a statistic of the whole cloud. Names of
+    parameters and attributes are those of scikit-dimension where the estimator is the same. What its `fit` methods take
+    there is taken here too; there is no `transform`, which in scikit-learn must give one row a point.
 
     Attributes:
         dimension_: the estimate.
-        interval_: 95% interval of the estimator about its own mean over samples of this size, from the differences
-            between halves of the data (`submanifold.dimension.variance`). It accounts for overlapping neighbourhoods;
-            it cannot account for the bias of an estimator, which grows with the dimension.
+        interval_: 95% interval of the estimator about its own mean over samples of this size, from differences between
+            halves of the data (`submanifold.dimension.variance`). It accounts for overlapping neighbourhoods; it cannot
+            account for the bias of an estimator, which grows with the dimension. Computed when first asked for.
         dimension_pw_: the local dimension at each point of X, (n,), or at each row of the graph given in its
             place, where the estimator has one.
+        dimension_pw_smooth_: the same averaged over each point and its neighbours, where `fit` was told to smooth.
         n_features_in_: the number of coordinates, D.
     """
 
@@ -53,128 +47,117 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     most_rows: ClassVar[int | None] = None  # points looked at by `estimate`, where each is costly
 
     dimension_: float
-    interval_: tuple[float, float]
     dimension_pw_: Vector
+    dimension_pw_smooth_: Vector
     n_features_in_: int
 
-    def fit(self, X: Any, y: Any = None, graph: NeighborGraph | None = None) -> Self:
-        """Estimate the dimension of `X` (n, D).
+    @abstractmethod
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Estimate the dimension of `X` (n, D)."""
+
+    @property
+    def interval_(self) -> tuple[float, float]:
+        """The 95% interval of the estimate; see the class."""
+        if "_interval_known" not in vars(self):
+            if "_interval_later" not in vars(self):
+                raise AttributeError(f"{type(self).__name__} has no interval_ before it is fitted")
+            self._interval_known: tuple[float, float] = self._interval_later()
+            del self._interval_later
+        return self._interval_known
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_arguments: Any) -> float:
+        """The dimension of `X`: `fit(X).dimension_`."""
+        return self.fit(X, y, **fit_arguments).dimension_
+
+    def fit_transform_pw(self, X: Any, y: Any = None, **fit_arguments: Any) -> Vector:
+        """The local dimension at each point: `fit_pw(X).dimension_pw_`."""
+        return self.fit_pw(X, y, **fit_arguments).dimension_pw_
+
+    def transform_pw(self) -> Vector:
+        """The local dimensions found by the last fit, (n,)."""
+        check_is_fitted(self, "dimension_pw_")
+        return self.dimension_pw_
+
+    def fit_pw(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        n_neighbors: int = 100,
+        precomputed_knn: NDArray[np.int64] | None = None,
+        smooth: bool | str = False,
+        n_jobs: int | None = None,
+    ) -> Self:
+        """Estimate the dimension of each point's neighbourhood by itself: the point and its nearest neighbours.
 
         Args:
-            X: points, a `Dataset`, or a `NeighborGraph` for estimators that need distances only.
+            X: points, (n, D).
             y: ignored.
-            graph: neighbours of `X` that are known already, at least `graph_neighbors(n)` of them, so that several
-                estimators share one search.
+            n_neighbors: size of the neighbourhood without the point itself.
+            precomputed_knn: indices of the neighbours, (n, k), in place of a search.
+            smooth: also average over neighbourhoods, into `dimension_pw_smooth_`: "mean" (or True) or "harmonic".
+            n_jobs: processes that share the work.
 
-        Raises:
-            InvalidInput: for data that scikit-learn refuses, fewer distinct points than neighbours, a graph with
-                too few neighbours or with duplicates, or distances that all tie.
+        Sets `dimension_pw_` (n,), and `dimension_` to its mean.
         """
-        if isinstance(X, NeighborGraph):
-            X, graph = None, X
-        points = None if X is None else self._validated(X)
-        place: NDArray[np.int64] | None = None
-        if graph is not None:
-            self._check_graph(graph, points)
-        elif points is not None:
-            points, graph, place = self._graph(points)
-        else:
-            raise InvalidInput("X is None and no graph was given: give points or a NeighborGraph")
-        self.n_features_in_ = graph.ambient_dim
+        from joblib import Parallel, delayed
 
-        k = self.required_neighbors()
-        local = self._local(Patches.of(graph, k), points)
-        self.dimension_ = self._pool(local)
-        if not np.isfinite(self.dimension_):
-            raise InvalidInput(
-                "X has neighbours at equal distances only (values on a lattice): "
-                f"{type(self).__name__} needs distances that vary, give data before it is rounded"
-            )
-        self.interval_ = self._interval(graph, points)
-        pointwise = self._pointwise(local)
-        if pointwise is not None:
-            self.dimension_pw_ = pointwise if place is None else pointwise[place]
+        points = self._validated(X)
+        if precomputed_knn is None:
+            n_neighbors = check_int(n_neighbors, name="n_neighbors", low=2, high=len(points) - 1)
+            precomputed_knn = NeighborGraph(points, n_neighbors).indices
+        around = np.column_stack([np.arange(len(points)), precomputed_knn])  # (n, k + 1)
+        local = Parallel(n_jobs=n_jobs)(delayed(_dimension_of)(self, points[patch]) for patch in around)
+        self.dimension_pw_ = np.asarray(local, dtype=np.float64)
+        self.dimension_ = float(np.mean(self.dimension_pw_))
+        self._interval_known = (0.0, float("inf"))
+        self._smooth(smooth, around)
         return self
 
-    @abstractmethod
-    def required_neighbors(self) -> int:
-        """The number of neighbours that the local statistic needs; refuses arguments that make no sense."""
+    def __getstate__(self) -> Any:
+        """Without the data that an interval not yet asked for would be computed from."""
+        if "_interval_later" in vars(self):
+            _ = self.interval_
+        return super().__getstate__()
 
-    def split_neighbors(self) -> int:
-        """The number of neighbours within halves of the data from which the interval is estimated."""
-        return self.required_neighbors()
+    def _remember(self, interval: Callable[[], tuple[float, float]]) -> None:
+        """Compute the interval when it is first asked for."""
+        self.__dict__.pop("_interval_known", None)
+        self._interval_later = interval
 
-    def graph_neighbors(self, n: int) -> int:
-        """The number of neighbours that a graph of n points needs for the estimate and its interval."""
-        return max(self.required_neighbors(), graph_size(self.split_neighbors(), n))
+    def _smooth(self, how: bool | str, around: NDArray[np.int64]) -> None:
+        if how is not False:
+            kind = check_choice("mean" if how is True else str(how), ("mean", "harmonic"), name="smooth")
+            self.dimension_pw_smooth_ = smoothed(self.dimension_pw_, around, harmonic=kind == "harmonic")
 
-    @abstractmethod
-    def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
-        """The local statistic of each neighbourhood, (m,)."""
-
-    @abstractmethod
-    def _pool(self, local: Vector) -> float:
-        """The dimension that local statistics (m,) make together."""
-
-    def _pointwise(self, local: Vector) -> Vector | None:
-        """The local dimension at each point, (m,); None where a single point says nothing."""
-        return None
-
-    def _validated(self, X: Any) -> NDArray[np.float64]:
+    def _validated(self, X: Any) -> Matrix:
         if isinstance(X, Dataset):
             X = X.flat()
         elif hasattr(X, "detach"):
             X = X.detach().cpu().numpy()
+        if isinstance(X, np.ndarray) and X.ndim > 2:
+            X = X.reshape(len(X), -1)
         try:
             X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         except ValueError as error:
             raise InvalidInput(str(error).splitlines()[0]) from error
         return check_matrix(X)
 
-    def _graph(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NeighborGraph, NDArray[np.int64]]:
-        """The distinct points of `X`, their neighbours, and for each row of `X` its place among them."""
-        place = np.arange(len(X))
-        graph = self._searched(X)
-        if (graph.distances[:, 0] == 0).any():
-            distinct, place = drop_duplicates(X)
-            warnings.warn(
-                f"X holds {len(X) - len(distinct)} copies of other points among {len(X)}: they were dropped",
-                stacklevel=3,
-            )
-            X, graph = distinct, self._searched(distinct)
-        return X, graph, place
+    def _warn_of_copies(self, n: int, n_distinct: int) -> None:
+        if n_distinct < n:
+            warnings.warn(f"X holds {n - n_distinct} copies of other points among {n}: they were dropped", stacklevel=4)
 
-    def _searched(self, X: NDArray[np.float64]) -> NeighborGraph:
-        k, n = self.required_neighbors(), len(X)
-        if k >= n:
-            raise InvalidInput(
-                f"{k} neighbours were asked of {n} distinct points: give fewer neighbours or more points"
-            )
-        return NeighborGraph(X, self.graph_neighbors(n))
 
-    def _check_graph(self, graph: NeighborGraph, X: NDArray[np.float64] | None) -> None:
-        n = graph.n_points
-        needed = self.graph_neighbors(n)
-        if X is not None and len(X) != n:
-            raise InvalidInput(f"graph was made of {n} points: give X with as many, not {len(X)}")
-        if graph.k < needed:
-            raise InvalidInput(
-                f"graph holds {graph.k} neighbours a point: give {needed}, "
-                f"so that halves of the data have {self.split_neighbors()}"
-            )
-        if (graph.distances[:, 0] == 0).any():
-            raise InvalidInput("graph holds copies of points, at distance 0: make it of distinct points only")
+def smoothed(local: Vector, around: NDArray[np.int64], *, harmonic: bool) -> Vector:
+    """The mean, or harmonic mean, of `local` (n,) over the points `around` (m, k) of each neighbourhood, (m,)."""
+    values = local[around]  # (m, k)
+    if not harmonic:
+        return np.asarray(values.mean(axis=1))
+    with np.errstate(divide="ignore"):
+        return np.asarray(1 / np.mean(1 / values, axis=1))
 
-    def _interval(self, graph: NeighborGraph, X: NDArray[np.float64] | None) -> tuple[float, float]:
-        k = self.split_neighbors()
-        if half_size(k, graph.n_points) < 2:
-            return 0.0, float("inf")
 
-        def log_dimension(patches: Patches) -> float:
-            return float(np.log(self._pool(self._local(patches, X))))
-
-        variance = float(split_variance(graph, k, log_dimension, n_splits=self.n_splits, seed=self.random_state))
-        if not np.isfinite(variance):  # all distances of some half tie
-            return 0.0, float("inf")
-        # Averaging over splits is worth about one degree of freedom a split, as simulation shows.
-        return log_interval(self.dimension_, variance, self.n_splits)
+def _dimension_of(estimator: DimensionEstimator, X: Matrix) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return float(clone(estimator).fit(X).dimension_)

@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from submanifold.data.lattice import lattice_spacing
+from submanifold.dimension.mixture import Piece
+from submanifold.dimension.pointwise import LocalDimension
 from submanifold.dimension.pooling import heterogeneity_p_value
+from submanifold.dimension.reference import HIGHEST
 from submanifold.dimension.result import MethodEstimate
+from submanifold.dimension.scale import Reading, ScaleCurve
+from submanifold.neighbors import NeighborGraph, Points
 
 __all__ = ["caveats"]
 
 _RATIO_OF_METHODS = 1.25
 _RATIO_OF_CLASSES = 1.1
-_RATIO_OF_POINTS = 1.75  # between the 90% and the 10% quantile; 1.1 to 1.5 on homogeneous data
+_NARROW = 5.0  # ratio of k that a plateau should span
+_LATTICE_ROWS = 5_000
+_FAR, _FAR_VOLUME = 20.0, 1e3  # typical distances to the nearest neighbour, and volumes, that make an outlier
+_FEW = 0.02  # more than this part of the points are no outliers but a tail
 
 
 def caveats(
-    X: NDArray[np.float64],
-    n_distinct: int,
-    dimension: float,
+    points: Points,
+    graph: NeighborGraph,
+    reading: Reading,
+    curve: ScaleCurve,
+    pieces: Sequence[Piece],
     by_method: Mapping[str, MethodEstimate],
     by_class: Mapping[int | str, MethodEstimate] | None,
-    pointwise: NDArray[np.float64],
+    found: LocalDimension,
 ) -> tuple[str, ...]:
-    """The sentences that apply to an estimate of `X` (n, D), most of them none."""
+    """The sentences that apply to an estimate of `points` (n, D), most of them none."""
     sentences = [
-        _duplicates(len(X), n_distinct),
-        _lattice(X),
-        _too_few(n_distinct, dimension),
-        _methods(by_method),
+        _pieces(pieces),
+        _duplicates(len(points), graph.n_points),
+        _lattice(points),
+        _noise(curve),
+        _too_few(graph.n_points, reading.dimension),
+        _scale(curve),
+        "" if pieces else _methods(by_method),
         _classes(by_class),
-        _points(pointwise),
+        "" if pieces else _places(found),
+        _outliers(graph, reading.dimension),
+        _recall(graph),
     ]
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def _pieces(pieces: Sequence[Piece]) -> str:
+    if not pieces:
+        return ""
+    parts = ", ".join(f"{piece.dimension:.1f} ({piece.share:.0%} of the points)" for piece in pieces)
+    return (
+        f"The data are a union of pieces of different dimension: {parts}. A pooled number would describe none of them "
+        "and is not given: look at each piece by itself."
+    )
 
 
 def _duplicates(n: int, n_distinct: int) -> str:
@@ -45,8 +69,9 @@ def _duplicates(n: int, n_distinct: int) -> str:
     return f"{n - n_distinct} of {n} points are copies of others and were dropped."
 
 
-def _lattice(X: NDArray[np.float64]) -> str:
-    spacing = lattice_spacing(X)
+def _lattice(points: Points) -> str:
+    few = points.take(np.arange(0, len(points), max(1, len(points) // _LATTICE_ROWS)))
+    spacing = lattice_spacing(few.array())
     if spacing is None:
         return ""
     return (
@@ -55,18 +80,73 @@ def _lattice(X: NDArray[np.float64]) -> str:
     )
 
 
+def _noise(curve: ScaleCurve) -> str:
+    if not curve.noisy:
+        return ""
+    if not curve.flat:
+        return (
+            f"The estimate falls from {curve.calibrated[0]:.1f} to {curve.calibrated[-1]:.1f} over all scales and "
+            "never levels off: neighbours see noise rather than the manifold, whose dimension is at most the last one."
+        )
+    return (
+        f"Neighbours nearer than about {curve.radii[curve.start]:.2g} (k < {curve.ks[curve.start]}) see noise, of "
+        f"{curve.calibrated[0]:.1f} dimensions: the consensus is read beyond."
+    )
+
+
 def _too_few(n: int, dimension: float) -> str:
     """Eckmann and Ruelle 1992, Fundamental limitations for estimating dimensions, equation 3, with rho = 0.1."""
+    if dimension > 0.99 * HIGHEST:
+        return f"The dimension is at the upper end of what can be calibrated, {HIGHEST:.0f}: it may be larger."
     limit = 2 * math.log10(n)
     if dimension <= limit:
         return ""
     return (
         f"{n} points resolve dimensions up to about {limit:.1f} (2 log10 n): above it, estimates from distances to "
-        "neighbours are too low, and the data may have more dimensions than they say."
+        "neighbours read too little. The consensus is corrected for that; the other methods are not."
+    )
+
+
+def _scale(curve: ScaleCurve) -> str:
+    """Curvature raises the estimate at large scales; tails, gaps and noise lower it."""
+    last = min(curve.stop, len(curve.ks) - 1)
+    if not curve.flat or curve.ks[last] >= _NARROW * curve.ks[curve.start] or curve.stop == len(curve.ks):
+        return ""
+    level, end = curve.calibrated[curve.start], curve.calibrated[-1]
+    cause = (
+        "curvature, or pieces that come near each other"
+        if end > level
+        else "noise at small scales, density that varies, or thin directions that large neighbourhoods overlook"
+    )
+    return (
+        f"The dimension depends on the scale: it is {level:.1f} at k = {curve.ks[curve.start]} and {end:.1f} at "
+        f"k = {curve.ks[-1]} ({cause})."
     )
 
 
 def _methods(by_method: Mapping[str, MethodEstimate]) -> str:
+    ratios = {
+        name: one.dimension / one.expected
+        for name, one in by_method.items()
+        if one.expected is not None and not one.interval[0] <= one.expected <= one.interval[1]
+    }
+    if all(one.expected is None for one in by_method.values()):
+        return _chosen(by_method)
+    name = max(ratios, key=lambda name: abs(math.log(ratios[name])), default=None)
+    if name is None or 1 / _RATIO_OF_METHODS < ratios[name] < _RATIO_OF_METHODS:
+        return ""
+    one, more = by_method[name], ratios[name] > 1
+    cause = {
+        ("lpca", True): "its larger neighbourhoods see curvature or noise as further directions",
+        ("lpca", False): "its larger neighbourhoods overlook thin directions",
+    }.get((name, more), "its scale is another one: look at the scale curve")
+    return (
+        f"The methods disagree: {name} reads {one.dimension:.1f} where {one.expected:.1f} would agree with the "
+        f"consensus; {cause}."
+    )
+
+
+def _chosen(by_method: Mapping[str, MethodEstimate]) -> str:
     values = {name: one.dimension for name, one in by_method.items()}
     least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     if values[most] < _RATIO_OF_METHODS * values[least]:
@@ -91,11 +171,32 @@ def _classes(by_class: Mapping[int | str, MethodEstimate] | None) -> str:
     )
 
 
-def _points(pointwise: NDArray[np.float64]) -> str:
-    low, high = np.quantile(pointwise[np.isfinite(pointwise)], [0.1, 0.9])
-    if high < _RATIO_OF_POINTS * low:
+def _places(found: LocalDimension) -> str:
+    if not found.varies:
+        return ""
+    low, high = np.quantile(found.dimension, [0.1, 0.9])
+    return (
+        f"The dimension differs from place to place, by about {found.spread:.0%} beyond its error (p = "
+        f"{found.p_value:.1g}): 10% and 90% quantiles of the local dimension are {low:.1f} and {high:.1f}."
+    )
+
+
+def _outliers(graph: NeighborGraph, dimension: float) -> str:
+    nearest = graph.distances[:, 0]
+    times = max(_FAR, _FAR_VOLUME ** (1 / max(dimension, 0.5)))
+    far = int((nearest > times * float(np.median(nearest))).sum())
+    if not 0 < far <= _FEW * len(nearest):
         return ""
     return (
-        f"The dimension differs from place to place, from {low:.1f} to {high:.1f} (10% and 90% quantiles of "
-        "the local dimension): the data may be a union of pieces of different dimension."
+        f"{far} of {len(nearest)} points lie far from all others (over {times:.0f} times the usual distance to a "
+        "neighbour): outliers hardly move estimates from neighbours, but any that look at the whole cloud."
+    )
+
+
+def _recall(graph: NeighborGraph) -> str:
+    if graph.recall >= 0.99:
+        return ""
+    return (
+        f"The neighbour search found {graph.recall:.1%} of the true neighbours: "
+        "estimates are low by up to a half of the part that is missing."
     )

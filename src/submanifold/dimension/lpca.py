@@ -10,27 +10,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.checks import check_choice, check_int, check_real
-from submanifold.dimension.base import DimensionEstimator
+from submanifold.checks import check_choice, check_int
+from submanifold.dimension.neighborhood import NeighborEstimator
+from submanifold.dimension.pca import local_spectra, lPCA
+from submanifold.dimension.rank_rules import RANK_RULES
+from submanifold.dimension.spectrum_rules import RULES, RuleSettings
 from submanifold.dimension.variance import Patches
-from submanifold.errors import InvalidInput
 
 __all__ = ["LocalPCA", "lPCA"]
 
 Vector = NDArray[np.float64]
 
-_BLOCK_VALUES = 2**22
-_ROUNDING = 1e-12  # eigenvalues below this part of the largest are zero up to rounding
+_ALL = {**RULES, **RANK_RULES}
 
 
-class LocalPCA(DimensionEstimator):
+class LocalPCA(NeighborEstimator):
     r"""Local principal component analysis.
 
-    The local dimension is, with `ver=`
+    The local dimension is read off the spectrum of a point and its k neighbours by the rule `ver`:
 
     - "FO": the number of eigenvalues above $\alpha_{FO} \lambda_1$;
     - "maxgap": the position of the largest ratio $\lambda_i / \lambda_{i+1}$;
-    - "ratio": the smallest number of directions that explains the part $\alpha_{Ratio}$ of the variance.
+    - "ratio": the smallest number of directions that explains the part $\alpha_{Ratio}$ of the variance;
+    - "Fan", "participation_ratio", "Kaiser", "broken_stick": see `submanifold.dimension.spectrum_rules`;
+    - "MP", "GD", "KN", "Minka", "denoised": ranks of a signal in noise (`submanifold.dimension.rank_rules`). Where
+      there is no noise they count curvature as signal, or nothing at all.
 
     A neighbourhood can show at most k directions, so that `n_neighbors` must exceed the dimension, and by much: among
     Gaussian points the smallest of d tangent eigenvalues is near $(1-\sqrt{d/k})^2 / (1+\sqrt{d/k})^2$ of the largest.
@@ -45,15 +49,21 @@ class LocalPCA(DimensionEstimator):
         ver: the rule, see above.
         alphaFO: in (0, 1).
         alphaRatio: in (0, 1).
+        alphaFan: gap of the rule "Fan", above 0.
+        betaFan: part of the variance in the rule "Fan", in (0, 1].
+        PFan: part of the variance that is signal in the rule "Fan", in (0, 1].
+        noise_var: variance of the noise in each coordinate, for the ranks; from each spectrum's median by default.
+        alphaKN: level of the tests of "KN": 0.1, 0.05, 0.01, 0.005 or 0.001.
         comb: how points are pooled: "mean" or "median".
         random_state: seed of the splits behind `interval_`.
 
     Attributes:
-        dimension_pw_: local dimensions, (n,), whole numbers.
+        dimension_pw_: local dimensions, (n,), whole numbers except for "participation_ratio".
     """
 
     n_splits = 10
     most_rows = 500
+    needs_points = True
 
     def __init__(
         self,
@@ -62,6 +72,11 @@ class LocalPCA(DimensionEstimator):
         ver: str = "FO",
         alphaFO: float = 0.05,
         alphaRatio: float = 0.95,
+        alphaFan: float = 10.0,
+        betaFan: float = 0.8,
+        PFan: float = 0.95,
+        noise_var: float | None = None,
+        alphaKN: float = 0.05,
         comb: str = "mean",
         random_state: int = 0,
     ) -> None:
@@ -69,64 +84,42 @@ class LocalPCA(DimensionEstimator):
         self.ver = ver
         self.alphaFO = alphaFO
         self.alphaRatio = alphaRatio
+        self.alphaFan = alphaFan
+        self.betaFan = betaFan
+        self.PFan = PFan
+        self.noise_var = noise_var
+        self.alphaKN = alphaKN
         self.comb = comb
         self.random_state = random_state
 
     def required_neighbors(self) -> int:
-        check_choice(self.ver, ("FO", "maxgap", "ratio"), name="ver")
+        check_choice(self.ver, _ALL, name="ver")
         check_choice(self.comb, ("mean", "median"), name="comb")
-        check_real(self.alphaFO, name="alphaFO", high=1.0, open_low=True)
-        check_real(self.alphaRatio, name="alphaRatio", high=1.0, open_low=True)
+        self._settings().check(self.ver)
         return check_int(self.n_neighbors, name="n_neighbors", low=3)
 
     def split_neighbors(self) -> int:
         # Half the neighbours reach as far in half the data: spectra depend on the radius, through curvature and noise.
         return max(2, self.required_neighbors() // 2)
 
+    def _settings(self) -> RuleSettings:
+        return RuleSettings(
+            alphaFO=self.alphaFO,
+            alphaRatio=self.alphaRatio,
+            alphaFan=self.alphaFan,
+            betaFan=self.betaFan,
+            PFan=self.PFan,
+            noise_var=self.noise_var,
+            alphaKN=self.alphaKN,
+        )
+
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
-        if X is None:
-            raise InvalidInput("X is None: LocalPCA needs the points themselves, not their distances alone")
-        rule = getattr(self, f"_{self.ver.lower()}")
-        return np.asarray(rule(_spectra(X, patches)), dtype=np.float64)
+        assert X is not None
+        around = np.column_stack([patches.rows, patches.indices])  # (m, k + 1)
+        return _ALL[self.ver](local_spectra(X, around), self._settings())
 
     def _pool(self, local: Vector) -> float:
         return float(np.mean(local) if self.comb == "mean" else np.median(local))
 
     def _pointwise(self, local: Vector) -> Vector:
         return local
-
-    def _fo(self, spectra: Vector) -> NDArray[np.int64]:
-        return np.asarray((spectra > self.alphaFO * spectra[:, :1]).sum(axis=1))
-
-    def _maxgap(self, spectra: Vector) -> NDArray[np.int64]:
-        floored = np.maximum(spectra, _ROUNDING * spectra[:, :1])  # (m, r)
-        if floored.shape[1] == 1:
-            return np.ones(len(floored), dtype=np.int64)
-        return np.asarray(np.argmax(floored[:, :-1] / floored[:, 1:], axis=1)) + 1
-
-    def _ratio(self, spectra: Vector) -> NDArray[np.int64]:
-        explained = np.cumsum(spectra, axis=1) / spectra.sum(axis=1, keepdims=True)  # (m, r)
-        return np.asarray((explained < self.alphaRatio).sum(axis=1)) + 1
-
-
-lPCA = LocalPCA  # noqa: N816  # the name of the same estimator in scikit-dimension
-
-
-def _spectra(X: NDArray[np.float64], patches: Patches) -> Vector:
-    """Eigenvalues (m, min(k, D)), descending, of each neighbourhood's covariance over its squared radius."""
-    m, k = patches.indices.shape
-    D = X.shape[1]
-    r = min(k, D)
-    spectra = np.empty((m, r))
-    step = max(1, _BLOCK_VALUES // ((k + 1) * D))
-    for start in range(0, m, step):
-        rows = slice(start, start + step)
-        own = X[patches.rows[rows], None, :]  # (b, 1, D)
-        # The radius as unit keeps squares inside float64 whatever the units of the data are.
-        P = (X[patches.indices[rows]] - own) / patches.distances[rows, -1, None, None]  # (b, k, D)
-        P = np.concatenate([np.zeros_like(P[:, :1]), P], axis=1)  # (b, k + 1, D)
-        P -= P.mean(axis=1, keepdims=True)
-        Pt = P.transpose(0, 2, 1)
-        gram = Pt @ P if k >= D else P @ Pt  # (b, D, D) or (b, k + 1, k + 1)
-        spectra[rows] = np.linalg.eigvalsh(gram)[:, ::-1][:, :r] / k
-    return np.maximum(spectra, 0.0)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submanifold.checks import check_choice, check_int
-from submanifold.dimension.base import DimensionEstimator
+from submanifold.dimension.neighborhood import NeighborEstimator
 from submanifold.dimension.variance import Patches
 
-__all__ = ["MLE"]
+__all__ = ["MLE", "inverse_mle"]
 
 Vector = NDArray[np.float64]
 
@@ -29,7 +29,14 @@ _POOLINGS: dict[str, Callable[[Vector], Any]] = {
 }
 
 
-class MLE(DimensionEstimator):
+def inverse_mle(distances: Vector, *, loss: int = 1) -> Vector:
+    r"""$\hat m_k(x)^{-1}$ for each row of `distances` (m, k); the sum is divided by k - `loss`."""
+    log_t = np.log(distances)  # (m, k)
+    k = log_t.shape[1]
+    return np.asarray((k * log_t[:, -1] - log_t.sum(axis=1)) / (k - loss))
+
+
+class MLE(NeighborEstimator):
     r"""Levina and Bickel's estimator, pooled over points.
 
     $$ \hat m_k = \Big[ \frac1n \sum_i \hat m_k(x_i)^{-1} \Big]^{-1} $$
@@ -51,6 +58,8 @@ class MLE(DimensionEstimator):
         dimension_pw_: $\hat m_k(x_i)$, (n,); infinite at a point whose k neighbours are equally far.
     """
 
+    least_neighbors = 3
+
     def __init__(
         self,
         n_neighbors: int = 20,
@@ -69,10 +78,7 @@ class MLE(DimensionEstimator):
         return check_int(self.n_neighbors, name="n_neighbors", low=3)
 
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
-        log_t = np.log(patches.distances)  # (m, k)
-        k = log_t.shape[1]
-        total = (log_t[:, -1:] - log_t[:, :-1]).sum(axis=1)  # (m,)
-        return np.asarray(total / (k - 2 if self.unbiased else k - 1))
+        return inverse_mle(patches.distances, loss=2 if self.unbiased else 1)
 
     def _pool(self, local: Vector) -> float:
         with np.errstate(divide="ignore"):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.dimension.scale import ScaleCurve
+from submanifold.dimension.mixture import Piece
+from submanifold.dimension.pointwise import LocalDimension
+from submanifold.dimension.scale import Reading, ScaleCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,22 +22,31 @@ __all__ = ["DimensionEstimate", "MethodEstimate"]
 _Z = 1.959963984540054
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
 class MethodEstimate:
-    """One dimension and its 95% interval."""
+    """One dimension and its 95% interval.
+
+    Attributes:
+        dimension: the estimate.
+        interval: its 95% interval.
+        sampling_interval: the part of it that is sampling error, where it holds other errors too.
+        expected: what the method would read in a ball of the dimension that the consensus found, if known.
+    """
 
     dimension: float
     interval: tuple[float, float]
+    sampling_interval: tuple[float, float] | None = None
+    expected: float | None = None
 
     @property
     def log_variance(self) -> float:
-        """The variance of the logarithm of the estimate that the interval stands for."""
-        low, high = self.interval
-        return (math.log(high / low) / (2 * _Z)) ** 2 if low > 0 else math.inf
+        """The sampling variance of the logarithm of the estimate that the interval stands for."""
+        low, high = self.sampling_interval or self.interval
+        return (math.log(high / low) / (2 * _Z)) ** 2 if low > 0 and math.isfinite(high) else math.inf
 
     def __str__(self) -> str:
         return f"{self.dimension:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
@@ -45,61 +56,89 @@ class MethodEstimate:
         return {
             "dimension": _finite(self.dimension),
             "interval": [_finite(end) for end in self.interval],
+            "expected": _finite(self.expected),
         }
 
 
 @dataclass(frozen=True, eq=False)
 class DimensionEstimate:
-    """The intrinsic dimension of a data set: a consensus of methods and what it hides.
+    """The intrinsic dimension of a data set: a consensus over scales and methods, and what it hides.
 
     Attributes:
-        dimension: the consensus (`submanifold.dimension.pooling`).
-        interval: its 95% interval; it covers sampling error and the disagreement of the methods, not a bias that
-            all methods share.
-        by_method: the estimate of each method.
-        pointwise: local dimension at the points `rows`, (m,): the harmonic mean of the maximum likelihood estimates of
-            a point and its neighbours.
-        rows: the points of X that were looked at, (m,): all, or a random part of large data.
-        scale_curve: the estimate against the number of neighbours.
+        dimension: the consensus; NaN where `pieces` of different dimension make one number meaningless.
+        interval: its 95% interval; it covers sampling error and, unless methods were chosen, the choice of the
+            reference law of the calibration; with chosen methods, their disagreement.
+        reading: the scale at which the consensus was read, the raw number there, and every reference law's.
+        by_method: the estimate of each method, and what it would read in a ball of the consensus' dimension.
+        local: the dimension around each point, its uncertainty, and the test whether it varies.
+        scale_curve: the estimate against the number of neighbours, with its plateau.
         by_class: the estimate inside each class, or None without labels.
+        by_cluster: the estimate inside each connected part of the data, largest first, or None where there is one.
+        pieces: the pieces of different dimension that the data are a union of; mostly none.
         warnings: what the numbers do not show, in plain sentences.
         n: the number of points, copies included.
+        n_distinct: the number of distinct ones.
         ambient_dim: the number of coordinates, D.
+        recall: the part of the true neighbours that the search found: 1 for an exact one.
     """
 
     dimension: float
     interval: tuple[float, float]
+    reading: Reading
     by_method: Mapping[str, MethodEstimate]
-    pointwise: NDArray[np.float64] = field(repr=False)
-    rows: NDArray[np.int64] = field(repr=False)
+    local: LocalDimension = field(repr=False)
     scale_curve: ScaleCurve = field(repr=False)
     by_class: Mapping[int | str, MethodEstimate] | None
+    by_cluster: Mapping[int, MethodEstimate] | None
+    pieces: tuple[Piece, ...]
     warnings: tuple[str, ...]
     n: int
+    n_distinct: int
     ambient_dim: int
+    recall: float = 1.0
+
+    @property
+    def pointwise(self) -> NDArray[np.float64]:
+        """The dimension around each of the points `rows`, (m,)."""
+        return self.local.dimension
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The points of X that were looked at, (m,): all, or a random part of large data."""
+        return self.local.rows
+
+    @property
+    def largest(self) -> float:
+        """The dimension that a space must have to hold the data: the consensus, or the largest piece's dimension."""
+        return max(piece.dimension for piece in self.pieces) if self.pieces else self.dimension
 
     @property
     def rounded(self) -> int:
-        """The whole number nearest to the consensus, at least 1 and at most the ambient dimension."""
-        return min(max(round(self.dimension), 1), self.ambient_dim)
+        """The whole number nearest to `largest`, at least 1 and at most the ambient dimension."""
+        return min(max(round(self.largest), 1), self.ambient_dim)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pointwise values, of which quantiles are given, as JSON-able data."""
-        local = self.pointwise[np.isfinite(self.pointwise)]
-        quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
+        reading = self.reading
         return {
-            "dimension": self.dimension,
-            "interval": list(self.interval),
+            "dimension": _finite(self.dimension),
+            "interval": [_finite(end) for end in self.interval],
             "rounded": self.rounded,
+            "raw": _finite(reading.raw),
+            "sampling_interval": [_finite(end) for end in reading.sampling_interval],
+            "by_reference": reading.by_reference,
+            "scale": {"k": reading.k, "radius": reading.radius},
             "by_method": {name: one.to_json() for name, one in self.by_method.items()},
-            "by_class": None
-            if self.by_class is None
-            else {str(label): one.to_json() for label, one in self.by_class.items()},
-            "pointwise_quantiles": dict(zip(map(str, quantiles), np.quantile(local, quantiles).tolist(), strict=True)),
-            "scale_curve": self.scale_curve.to_json(),
+            "by_class": _group_json(self.by_class),
+            "by_cluster": _group_json(self.by_cluster),
+            "pieces": [piece.to_json() for piece in self.pieces],
+            "local": self.local.to_json(),
+            "scale_curve": _plain(self.scale_curve.to_json()),
             "warnings": list(self.warnings),
             "n": self.n,
+            "n_distinct": self.n_distinct,
             "ambient_dim": self.ambient_dim,
+            "recall": self.recall,
         }
 
     def figure(self) -> Figure:
@@ -109,11 +148,28 @@ class DimensionEstimate:
         return draw(self)
 
     def __str__(self) -> str:
-        consensus = MethodEstimate(self.dimension, self.interval)
-        lines = [
-            f"intrinsic dimension {consensus} of {self.n} points in {self.ambient_dim} dimensions",
+        where = f"of {self.n} points in {self.ambient_dim} dimensions"
+        if self.pieces:
+            found = ", ".join(f"{piece.dimension:.1f} ({piece.share:.0%} of the points)" for piece in self.pieces)
+            lines = [f"no single intrinsic dimension {where}, but pieces of dimension {found}"]
+        else:
+            lines = [f"intrinsic dimension {MethodEstimate(self.dimension, self.interval)} {where}"]
+        lines += [
             *(f"  {name:<8} {one}" for name, one in self.by_method.items()),
             *(f"  class {label!s:<8} {one}" for label, one in (self.by_class or {}).items()),
+            *(f"  cluster {label!s:<6} {one}" for label, one in (self.by_cluster or {}).items()),
             *(f"  note: {sentence}" for sentence in self.warnings),
         ]
         return "\n".join(lines)
+
+
+def _group_json(group: Mapping[Any, MethodEstimate] | None) -> dict[str, Any] | None:
+    return None if group is None else {str(label): one.to_json() for label, one in group.items()}
+
+
+def _plain(columns: dict[str, Any]) -> dict[str, Any]:
+    """Lists of numbers in which what is not finite becomes None."""
+    return {
+        name: [_finite(value) for value in column] if isinstance(column, list) else column
+        for name, column in columns.items()
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submanifold.checks import check_choice, check_real
-from submanifold.dimension.base import DimensionEstimator
+from submanifold.dimension.neighborhood import NeighborEstimator
 from submanifold.dimension.variance import Patches
 
 __all__ = ["TwoNN"]
@@ -18,7 +18,7 @@ __all__ = ["TwoNN"]
 Vector = NDArray[np.float64]
 
 
-class TwoNN(DimensionEstimator):
+class TwoNN(NeighborEstimator):
     r"""Facco, d'Errico, Rodriguez and Laio's estimator.
 
     With $x_i = \log \mu_{(i)}$, $i = 1, \dots, n$, in ascending order, of which the first m are kept:

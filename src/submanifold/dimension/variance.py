@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from scipy.stats import t as student
 
 from submanifold.neighbors import NeighborGraph
 
-__all__ = ["Patches", "graph_size", "half_size", "log_interval", "split_variance"]
+__all__ = ["Patches", "both_halves", "graph_size", "half_size", "largest_split", "log_interval", "split_variance"]
 
 Vector = NDArray[np.float64]
 
@@ -52,6 +53,12 @@ def half_size(k: int, n: int) -> int:
     return min(k, n // 2 - 1)
 
 
+def largest_split(K: int, n: int) -> int:
+    """The most neighbours within a half of n points that a graph of K neighbours provides."""
+    k = max(0, math.floor(((math.sqrt(25 + 8 * K) - 5) / 4) ** 2))  # the root of 2 k + 5 sqrt k = K
+    return half_size(n if n - 1 <= K else k, n)
+
+
 def split_variance(
     graph: NeighborGraph,
     k: int,
@@ -64,11 +71,10 @@ def split_variance(
 
     `graph` must have been made with `graph_size(k, n)` neighbours; `n_splits` random splits are averaged.
     """
-    rng = np.random.default_rng(seed)
-    k = half_size(k, graph.n_points)
+    k = min(half_size(k, graph.n_points), largest_split(graph.k, graph.n_points))
     squares = [
         (np.asarray(statistic(first)) - np.asarray(statistic(second))) ** 2 / 4
-        for first, second in _halves(graph, k, n_splits, rng)
+        for first, second in _halves(graph, k, n_splits, seed)
     ]
     return np.asarray(np.mean(squares, axis=0))
 
@@ -79,23 +85,81 @@ def log_interval(value: float, variance: float, degrees: float = np.inf, level: 
     return value * math.exp(-width), value * math.exp(width)
 
 
-def _halves(graph: NeighborGraph, k: int, n_splits: int, rng: np.random.Generator) -> Iterator[tuple[Patches, Patches]]:
-    for _ in range(n_splits):
-        in_first = np.zeros(graph.n_points, dtype=bool)
-        in_first[rng.permutation(graph.n_points)[: graph.n_points // 2]] = True
-        yield _within(graph, k, in_first), _within(graph, k, ~in_first)
+def both_halves(
+    graph: NeighborGraph, k: int, n_splits: int, rng: np.random.Generator
+) -> Iterator[tuple[Patches, Patches, NDArray[np.int64]]]:
+    """For random halves A and B of the points: the k nearest of A, and of B, around every row, own half or not.
 
-
-def _within(graph: NeighborGraph, k: int, member: NDArray[np.bool_]) -> Patches:
-    """The neighbourhoods of the members among the members; rows with fewer than k known ones are left out."""
-    here = np.flatnonzero(member[graph.rows])
+    The rows themselves are never among their neighbours. Also yields the positions in the graph of the rows that both
+    patches have; those of which the graph does not hold enough neighbours are left out.
+    """
     columns = slice(graph_size(k, graph.n_points))
-    kept = member[graph.indices[here, columns]]  # (h, K)
-    rank = np.cumsum(kept, axis=1)
-    enough = rank[:, -1] >= k
-    here, kept = here[enough], (kept & (rank <= k))[enough]
-    return Patches(
-        graph.distances[here, columns][kept].reshape(-1, k),
-        graph.indices[here, columns][kept].reshape(-1, k),
-        graph.rows[here],
-    )
+    distances, indices = graph.distances[:, columns], graph.indices[:, columns]
+    for _ in range(n_splits):
+        member = np.zeros(graph.n_points, dtype=bool)
+        member[rng.permutation(graph.n_points)[: graph.n_points // 2]] = True
+        kept = [side[indices] for side in (member, ~member)]  # (m, K) each
+        rank = [np.cumsum(side, axis=1) for side in kept]
+        here = np.flatnonzero((rank[0][:, -1] >= k) & (rank[1][:, -1] >= k))
+        if not len(here):
+            continue
+        first, second = (
+            Patches(distances[here][nearest].reshape(-1, k), indices[here][nearest].reshape(-1, k), graph.rows[here])
+            for nearest in ((side & (order <= k))[here] for side, order in zip(kept, rank, strict=True))
+        )
+        yield first, second, here
+
+
+def _halves(graph: NeighborGraph, k: int, n_splits: int, seed: int) -> Iterator[tuple[Patches, Patches]]:
+    for split in _splits(graph, n_splits, seed):
+        yield split.patches(graph, k, first=True), split.patches(graph, k, first=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """One random split of n points, and where in the graph each row finds its neighbours within its own half.
+
+    Attributes:
+        in_first: whether a row of the graph is in the first half, (m,).
+        columns: columns of the graph's neighbours in the row's half, in order, (m, k).
+        known: how many of them the graph holds, (m,).
+    """
+
+    in_first: NDArray[np.bool_]
+    columns: NDArray[np.uint16]
+    known: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, graph: NeighborGraph, k: int, rng: np.random.Generator) -> _Split:
+        member = np.zeros(graph.n_points, dtype=bool)
+        member[rng.permutation(graph.n_points)[: graph.n_points // 2]] = True
+        own = member[graph.rows]
+        kept = member[graph.indices[:, : graph_size(k, graph.n_points)]] == own[:, None]  # (m, K)
+        rank = np.cumsum(kept, axis=1, dtype=np.uint16)
+        kept &= rank <= k
+        row, column = np.nonzero(kept)
+        columns = np.zeros((len(own), k), dtype=np.uint16)
+        columns[row, rank[kept] - 1] = column
+        return cls(own, columns, np.minimum(rank[:, -1], k).astype(np.int64))
+
+    def patches(self, graph: NeighborGraph, k: int, *, first: bool) -> Patches:
+        """The neighbourhoods of one half's rows; those with fewer than k known neighbours are left out.
+
+        Known means among the first `graph_size(k, n)`, so that a larger graph gives the same numbers.
+        """
+        near = self.columns[:, k - 1] < graph_size(k, graph.n_points)
+        here = np.flatnonzero((self.in_first == first) & (self.known >= k) & near)
+        columns = self.columns[here, :k].astype(np.intp)
+        return Patches(graph.distances[here[:, None], columns], graph.indices[here[:, None], columns], graph.rows[here])
+
+
+# Estimators that share a graph share its splits, which cost more than the statistics themselves.
+_KNOWN: WeakKeyDictionary[NeighborGraph, dict[int, list[_Split]]] = WeakKeyDictionary()
+
+
+def _splits(graph: NeighborGraph, n_splits: int, seed: int) -> list[_Split]:
+    known = _KNOWN.setdefault(graph, {}).setdefault(seed, [])
+    k = largest_split(graph.k, graph.n_points)
+    while len(known) < n_splits:
+        known.append(_Split.of(graph, k, np.random.default_rng([seed, len(known)])))
+    return known[:n_splits]

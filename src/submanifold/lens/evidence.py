@@ -199,7 +199,7 @@ def setting(X: Any, reference: Any = None, *, dim: float | None = None, seed: in
         scale = data_scale(points, dim)
         return Setting(held_out, known, x, Truth(known.manifold, scale=scale, tube=0.1 * scale), dim)
     if dim is None:
-        dim = estimate(points, seed=seed).dimension
+        dim = estimate(points, seed=seed).largest
     d = min(max(1, round(dim)), points.shape[1])
     k = min(max(10, 2 * d), len(points) - 1)
     scale = data_scale(points, d)

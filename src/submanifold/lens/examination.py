@@ -141,7 +141,7 @@ def examine(
     train, held_out = data.split(0.2, seed=seed)
     with clock.part("intrinsic dimension"):
         dimension = estimate(train, labels=train.labels, seed=seed)
-        view = setting(held_out, train, dim=dimension.dimension, seed=seed)
+        view = setting(held_out, train, dim=dimension.largest, seed=seed)
     latent = _latent_dim(dimension, data) if latent_dim is None else latent_dim
 
     trained: dict[str, Model] = dict(models) if isinstance(models, Mapping) else {}

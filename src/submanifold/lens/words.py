@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from submanifold.data.dataset import Dataset
+from submanifold.dimension.result import DimensionEstimate
+from submanifold.dimension.wording import verdict
 from submanifold.lens.outcome import ModelCard
 
 __all__ = ["headline"]
@@ -23,13 +24,9 @@ _LEARNED = {
 _CLAUSE = {"yes": "learned", "no": "did not learn", "unclear": "may or may not have learned"}
 
 
-def headline(data: Dataset, dimension: Any, cards: Sequence[ModelCard]) -> list[str]:
+def headline(data: Dataset, dimension: DimensionEstimate, cards: Sequence[ModelCard]) -> list[str]:
     """A few sentences: the dimension, what each model learned, what the repair gained."""
-    low, high = dimension.interval
-    sentences = [
-        f"{data.name}: {len(data):,} points in {data.ambient_dim} dimensions lie near a manifold of about "
-        f"{dimension.dimension:.1f} dimensions (95% interval {low:.1f} to {high:.1f})."
-    ]
+    sentences = [verdict(dimension, data.name, len(data))]
     sentences += [_sentence(card) for card in cards]
     for card in cards:
         for finding in card.findings:

@@ -2,6 +2,15 @@
 
 from submanifold._lazy import attach
 
-__all__ = ["render", "to_json", "write"]
+__all__ = ["render", "render_dimension", "to_json", "write", "write_dimension"]
 
-__getattr__, __dir__ = attach(__name__, {"render": "page", "to_json": "document", "write": "folder"})
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "render": "page",
+        "render_dimension": "dimension_page",
+        "to_json": "document",
+        "write": "folder",
+        "write_dimension": "dimension_page",
+    },
+)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from submanifold.lens.outcome import Report
 
-__all__ = ["Drawing", "draw_all"]
+__all__ = ["Drawing", "draw", "draw_all"]
 
 _CSS_PIXELS_PER_INCH = 100  # 10.5 pt text comes out at 14.6 CSS pixels
 _DIMENSION = (
@@ -47,19 +47,24 @@ class Drawing:
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
 
-def _drawing(name: str, title: str, caption: str, draw: Callable[[], Figure]) -> Drawing:
-    with style():
-        figure = draw()
-    width, height = (round(_CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return Drawing(f"{slug(name)}.png", title, caption, png_bytes(figure), width, height)
+def draw(name: str, title: str, caption: str, make: Callable[[], Figure]) -> Drawing | None:
+    """The drawing of the figure that `make` makes; None, with a warning, where it cannot be drawn."""
+    try:
+        with style():
+            figure = make()
+        width, height = (round(_CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+        return Drawing(f"{slug(name)}.png", title, caption, png_bytes(figure), width, height)
+    except Exception as error:
+        warnings.warn(f"the figure {name!r} cannot be drawn: {error}", stacklevel=2)
+        return None
 
 
 def _wanted(report: Report) -> Iterator[tuple[str, str, str, str, Callable[[], Figure]]]:
     """Key, name, title, caption and how to draw it, of every figure."""
     panels = {panel.name: panel for panel in report.panels}
     if report.clouds and (spatial(report.clouds) or "samples" not in panels):
-        draw = partial(small_multiples, report.clouds)
-        yield "clouds", "clouds", "Data and samples side by side", report.clouds_caption, draw
+        make = partial(small_multiples, report.clouds)
+        yield "clouds", "clouds", "Data and samples side by side", report.clouds_caption, make
     if report.dimension is not None:
         panels.setdefault("dimension", Panel(*_DIMENSION, report.dimension.figure))
     for panel in panels.values():
@@ -76,10 +81,5 @@ def draw_all(report: Report) -> dict[str, Drawing]:
 
     A figure that cannot be drawn is left out with a warning: the numbers took minutes to get, and are told without it.
     """
-    drawings = {}
-    for key, name, title, caption, draw in _wanted(report):
-        try:
-            drawings[key] = _drawing(name, title, caption, draw)
-        except Exception as error:
-            warnings.warn(f"the figure {name!r} cannot be drawn: {error}", stacklevel=2)
-    return drawings
+    drawn = {key: draw(name, title, caption, make) for key, name, title, caption, make in _wanted(report)}
+    return {key: drawing for key, drawing in drawn.items() if drawing is not None}

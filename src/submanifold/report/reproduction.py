@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["command"]
+__all__ = ["command", "dimension_command"]
 
 _OF_AN_AUDIT = ("seed", "limit")
 _OF_A_LENS = ("models", "latent_dim", "steps", *_OF_AN_AUDIT)
+_OF_A_DIMENSION = ("methods", "k", "n", "noise", *_OF_AN_AUDIT)
 
 
 def _argument(value: Any) -> str:
@@ -29,3 +30,14 @@ def command(settings: Mapping[str, Any]) -> str:
     start = ["audit", settings["run"]] if "run" in settings else ["lens"]
     options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", _argument(value))]
     return shlex.join(["submanifold", *start, settings["source"], *options])
+
+
+def dimension_command(settings: Mapping[str, Any]) -> str:
+    """The command that estimates the dimension of the same source in the same way, or the call in Python."""
+    given = {name: settings[name] for name in _OF_A_DIMENSION if settings.get(name) is not None}
+    if "source" not in settings:
+        arguments = [f"{name}={value!r}" for name, value in given.items() if name in ("methods", "k", "seed")]
+        return f"submanifold.dimension.estimate({', '.join(['X', *arguments])})"
+    words = {"methods": "method"}
+    options = [word for name, value in given.items() for word in (f"--{words.get(name, name)}", _argument(value))]
+    return shlex.join(["submanifold", "dimension", settings["source"], *options])

@@ -1,4 +1,4 @@
-"""Data with a name of their own: scikit-learn's digits, and the analytic manifolds."""
+"""Data with a name of their own: scikit-learn's digits, and manifolds of known dimension."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from submanifold.checks import check_int
+from submanifold.data.benchmarks.catalogue import benchmark
 from submanifold.data.door import Raw
 from submanifold.data.manifolds.base import Manifold
 from submanifold.data.manifolds.catalogue import manifold
+from submanifold.data.noise import add_noise
+from submanifold.data.rendered import image_manifold
 
-__all__ = ["read_digits", "read_manifold"]
+__all__ = ["read_benchmark", "read_digits", "read_image_manifold", "read_manifold"]
 
 
 def read_digits(source: str, limit: int | None) -> Raw:
@@ -23,7 +27,22 @@ def read_digits(source: str, limit: int | None) -> Raw:
     return Raw(x, "digits", digits.target.astype(np.int64), lattice=1.0)
 
 
-def read_manifold(source: str | Manifold, limit: int | None, *, n: int = 5000, seed: int = 0, **arguments: Any) -> Raw:
-    """`n` points of a manifold, or of the one called `source` with its own `arguments`."""
+def read_manifold(
+    source: str | Manifold, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0, **arguments: Any
+) -> Raw:
+    """`n` points of a manifold, or of the one called `source` with its own `arguments`; `noise` as in `data.noise`."""
     known = source if isinstance(source, Manifold) else manifold(source, **arguments)
-    return Raw(known.sample(n, seed), known.name, manifold=known)
+    x = known.sample(n, check_int(seed, name="seed", low=0))  # (n, D)
+    return Raw(add_noise(x, noise, seed, known.sample), known.name, manifold=known)
+
+
+def read_benchmark(source: str, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0) -> Raw:
+    """`n` points of the benchmark manifold called `source`."""
+    return Raw(benchmark(source).sample(n, seed, noise), source, synthetic=True)
+
+
+def read_image_manifold(
+    source: str, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0, **arguments: Any
+) -> Raw:
+    """`n` images of the image manifold called `source`, with its own `arguments`."""
+    return Raw(image_manifold(source, **arguments).sample(n, seed, noise), source, synthetic=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,32 @@ def read_frame(source: Any, limit: int | None, *, labels: str | None = None) -> 
     """A data frame of any library that has the interchange protocol."""
     from pyarrow.interchange import from_dataframe
 
-    return _read(from_dataframe(source), "data", labels)
+    try:
+        table = from_dataframe(source)
+    except NotImplementedError:  # columns of objects have no type in the protocol
+        raise InvalidInput(
+            f"data has columns of mixed or unknown type ({_few(_untyped(source))}): remove them, or convert each to "
+            "numbers or to text"
+        ) from None
+    return _read(table, "data", labels)
+
+
+def _untyped(frame: Any) -> list[str]:
+    """The columns that the interchange protocol has no type for."""
+    exchanged = frame.__dataframe__()
+    untyped = []
+    for column in exchanged.column_names():
+        try:
+            _ = exchanged.get_column_by_name(column).dtype
+        except NotImplementedError:
+            untyped.append(column)
+    return untyped
+
+
+def _few(columns: Sequence[str], most: int = 8) -> str:
+    """The columns in words, the first of them by name."""
+    rest = f" and {len(columns) - most} more" if len(columns) > most else ""
+    return ", ".join(map(repr, columns[:most])) + rest
 
 
 def _read(table: Any, name: str, labels: str | None) -> Raw:
@@ -60,7 +86,7 @@ def _read(table: Any, name: str, labels: str | None) -> Raw:
     text = [column for column in features if not _is_numeric(table.schema.field(column).type)]
     if text:
         raise InvalidInput(
-            f"{name} has columns that are not numbers ({', '.join(map(repr, text))}): remove them, "
+            f"{name} has columns that are not numbers ({_few(text)}): remove them, "
             "encode them as numbers, or name one of them with labels="
         )
     if not features:

@@ -1,12 +1,16 @@
 """The search agrees with all differences in float64, whatever the offset, scale, copies and ties of the data."""
 
+import dataclasses
+
+import faiss
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_info
 
 from submanifold.errors import InvalidInput
-from submanifold.neighbors import NeighborGraph, query
+from submanifold.neighbors import NeighborGraph, exact, frame, projection, query
 
 
 def _normal(n, D, seed=0):
@@ -42,6 +46,12 @@ CASES = {
     "one coordinate": (_normal(600, 1), 1.0),
     "784 coordinates": (_normal(400, 784), 1.0),
     "low rank in 300": (_normal(500, 8) @ _normal(8, 300, seed=1), 1.0),
+    "offset 1e8": (_normal(600, 10) + 1e8, 1.0),
+    "lattice": (np.random.default_rng(0).integers(0, 4, (600, 8)) * 0.1, 1.0),
+    "two coordinates, copied": (np.repeat(_normal(200, 2), 3, axis=0), 1.0),
+    "more points than a tile": (_normal(2500, 9), 1.0),
+    "sorted": (_normal(2500, 9)[np.argsort(_normal(2500, 9)[:, 0])], 1.0),
+    "k + 1 points": (_normal(21, 9), 1.0),
     "offset 1e6": (_normal(600, 10) + 1e6, 1.0),
     "scale 1e-200": (_normal(600, 10) * 1e-200, 1e-200),
     "scale 1e160": (_normal(600, 10) * 1e160, 1e160),
@@ -149,3 +159,75 @@ def test_query_refuses():
         query(_normal(9, 2), _normal(9, 2), 10)
     with pytest.raises(InvalidInput, match="rows"):
         NeighborGraph(_normal(9, 2), 3, rows=[9])
+
+
+def test_threads_change_nothing():
+    X = _normal(2500, 40)
+    one, two = NeighborGraph(X, 12, n_jobs=1), NeighborGraph(X, 12, n_jobs=2)
+    np.testing.assert_array_equal(one.indices, two.indices)
+    np.testing.assert_array_equal(one.distances, two.distances)
+
+
+def test_threads_of_other_libraries_are_given_back():
+    before = faiss.omp_get_max_threads(), [pool["num_threads"] for pool in threadpool_info()]
+    NeighborGraph(_normal(300, 9), 4, n_jobs=1)
+    assert (faiss.omp_get_max_threads(), [pool["num_threads"] for pool in threadpool_info()]) == before
+
+
+@pytest.mark.parametrize("n_jobs", [0, -2, 1.5, True, "2"])
+def test_refuses_n_jobs(n_jobs):
+    with pytest.raises(InvalidInput, match="n_jobs"):
+        NeighborGraph(_normal(9, 2), 3, n_jobs=n_jobs)
+
+
+SPECTRA = {
+    "few directions": _normal(1200, 6) @ _normal(6, 60, seed=1),
+    "few directions and noise": _normal(1200, 6) @ _normal(6, 60, seed=1) + 0.3 * _normal(1200, 60, seed=2),
+    "few directions far off": _normal(1200, 6) @ _normal(6, 60, seed=1) + 1e6,
+    "more and more directions": _normal(1200, 60) * np.geomspace(1, 0.05, 60),
+    "copies": np.repeat(_normal(300, 6) @ _normal(6, 60, seed=1), 4, axis=0),
+    "one point far out": np.vstack([_normal(1199, 6) @ _normal(6, 60, seed=1), np.full((1, 60), 1e7)]),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("size", [None, 16])
+def test_projection_loses_no_neighbour(name, size, monkeypatch):
+    """Not even where shortlists are so short that most rows are searched a second time."""
+    X, k = SPECTRA[name], 15
+    choose = projection.choose
+
+    def chosen(ref, k, pairs):
+        monkeypatch.setattr(projection, "_LEAST_WORK", 0)
+        monkeypatch.setattr(projection, "_CANDIDATE", 0)  # so that it is projected whatever candidates that costs
+        monkeypatch.setattr(projection, "_GATHER", 0)
+        plan, seconds = choose(ref, k, pairs)
+        assert plan is not None
+        return dataclasses.replace(plan, size=size or plan.size), seconds
+
+    monkeypatch.setattr(exact, "choose", chosen)
+    full = cdist(X, X)
+    np.fill_diagonal(full, np.inf)
+    nearest = np.sort(full, axis=1)[:, :k]
+    rows = np.arange(0, 1200, 7)
+    np.testing.assert_allclose(NeighborGraph(X, k).distances, nearest, rtol=1e-10)
+    np.testing.assert_allclose(NeighborGraph(X, k, rows=rows).distances, nearest[rows], rtol=1e-10)
+    np.testing.assert_allclose(query(X, X[rows], k).distances, np.sort(cdist(X[rows], X), axis=1)[:, :k], rtol=1e-10)
+
+
+def test_streams_what_is_not_held_in_memory(monkeypatch):
+    X = _normal(3000, 30).astype(np.float32)
+    held, rows = NeighborGraph(X, 10), np.arange(0, 3000, 11)
+    monkeypatch.setattr(frame, "_HELD_BYTES", 0)
+    monkeypatch.setattr(frame, "_BLOCK_BYTES", 2**17)
+    for part in (NeighborGraph(X, 10), NeighborGraph(X, 10, rows=rows)):
+        expected = held.take(part.rows)
+        np.testing.assert_array_equal(part.indices, expected.indices)
+        np.testing.assert_allclose(part.distances, expected.distances, rtol=1e-12)
+
+
+def test_progress_shows_and_ends(capsys):
+    NeighborGraph(_normal(300, 9), 4, progress=True)
+    assert "100%" in capsys.readouterr().err
+    NeighborGraph(_normal(300, 9), 4)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,71 @@
+"""Estimators that look at the whole cloud of points at once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from submanifold.dimension.base import DimensionEstimator, Matrix
+from submanifold.dimension.duplicates import drop_duplicates
+from submanifold.dimension.variance import log_interval
+from submanifold.errors import InvalidInput
+
+__all__ = ["CloudEstimator"]
+
+
+class CloudEstimator(DimensionEstimator):
+    """An estimator of the intrinsic dimension that is one function of all points.
+
+    A subclass computes the dimension of distinct points in `_estimate`. The interval comes from disjoint halves of
+    the points (`submanifold.dimension.variance`), as for estimators from neighbours.
+    """
+
+    n_splits = 10
+    drops_copies: ClassVar[bool] = True
+    least_points: ClassVar[int] = 4
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Estimate the dimension of `X` (n, D): points or a `Dataset`.
+
+        Raises:
+            InvalidInput: for data that scikit-learn refuses, too few distinct points, or points from which the
+                estimator can tell nothing.
+        """
+        points = self._validated(X)
+        n = len(points)
+        if self.drops_copies:
+            points, _ = drop_duplicates(points)
+            self._warn_of_copies(n, len(points))
+        if len(points) < self.least_points:
+            raise InvalidInput(
+                f"X holds {len(points)} distinct points: give {type(self).__name__} at least {self.least_points}"
+            )
+        self.n_features_in_ = points.shape[1]
+        self.dimension_ = self._estimate(points, np.random.default_rng(self.random_state))
+        if not np.isfinite(self.dimension_):
+            raise InvalidInput(f"X lets {type(self).__name__} tell nothing: give more points, or other parameters")
+        value, as_is = self.dimension_, clone(self)
+        self._remember(lambda: as_is._interval(value, points))
+        return self
+
+    @abstractmethod
+    def _estimate(self, X: Matrix, rng: np.random.Generator) -> float:
+        """The dimension of distinct points (n, D); NaN where they tell nothing."""
+
+    def _interval(self, value: float, X: Matrix) -> tuple[float, float]:
+        half = len(X) // 2
+        if half < self.least_points or value <= 0:
+            return 0.0, float("inf")
+        squares = []
+        for split in range(self.n_splits):
+            order = np.random.default_rng([self.random_state, split]).permutation(len(X))
+            parts: tuple[NDArray[np.int64], NDArray[np.int64]] = order[:half], order[half : 2 * half]
+            first, second = (self._estimate(X[part], np.random.default_rng(split)) for part in parts)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                squares.append(float(np.log(first / second)) ** 2 / 4)
+        variance = float(np.mean(squares))
+        return log_interval(value, variance, self.n_splits) if np.isfinite(variance) else (0.0, float("inf"))

@@ -1,0 +1,136 @@
+r"""The correlation integral.
+
+$C(r)$ is the fraction of pairs of points at most r apart. On a set of dimension d it grows as $r^d$, so that between
+two radii
+
+$$ \hat d = \frac{\log(C(r_2) / C(r_1))}{\log(r_2 / r_1)}, \qquad
+   r_1 = \operatorname{med}_i T_{k_1}(x_i), \quad r_2 = \operatorname{med}_i T_{k_2}(x_i) . $$
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from submanifold.checks import check_int
+from submanifold.dimension.neighborhood import NeighborEstimator
+from submanifold.dimension.variance import Patches, half_size, largest_split, log_interval, split_variance
+from submanifold.errors import InvalidInput
+from submanifold.neighbors import NeighborGraph
+
+__all__ = ["CorrInt"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+_BLOCK_VALUES = 2**23
+_UNIT_ROUNDOFF = 2.0**-53
+_TIE = 1 + 1e-12  # a radius is itself a distance, which another formula may round up
+
+
+class CorrInt(NeighborEstimator):
+    r"""Grassberger and Procaccia's correlation dimension, between two radii that the data choose.
+
+    Pairs are counted exactly, from the neighbour graph where a point's last known neighbour is farther than $r_2$, and
+    by all distances of the point elsewhere: in a Gaussian cloud those are the few percent of points at its middle.
+
+    Differences of density weigh in as well as the dimension: among points of unlike density most pairs within r are
+    those of the dense regions.
+
+    A matrix of distances (`DM=True` in scikit-dimension) is given as a complete graph,
+    `NeighborGraph.from_arrays(distances, indices)` of n - 1 sorted neighbours a point.
+
+    References:
+        Grassberger and Procaccia 1983, Measuring the strangeness of strange attractors, Physica D 9, equations 1-3.
+
+    Args:
+        k1: neighbours that the smaller radius holds, at the median point.
+        k2: those of the larger radius, above k1.
+        random_state: seed of the splits behind `interval_`.
+
+    Raises:
+        InvalidInput: besides what `fit` refuses, a graph without points of which more neighbours would be needed.
+    """
+
+    _known: NeighborGraph
+
+    def __init__(self, k1: int = 10, k2: int = 20, *, random_state: int = 0) -> None:
+        self.k1 = k1
+        self.k2 = k2
+        self.random_state = random_state
+
+    def required_neighbors(self) -> int:
+        return check_int(self.k2, name="k2", low=check_int(self.k1, name="k1") + 1)
+
+    def _searched(self, X: Vector) -> NeighborGraph:
+        self._known = super()._searched(X)
+        return self._known
+
+    def _check_graph(self, graph: NeighborGraph, X: Vector | None) -> None:
+        super()._check_graph(graph, X)
+        self._known = graph
+
+    def _local(self, patches: Patches, X: Vector | None) -> Vector:
+        # Neighbours beyond the k2-th, which the graph holds for the interval, leave fewer pairs to be counted.
+        return self._counts(Patches.of(self._known, self._known.k), X, None)
+
+    def _pool(self, local: Vector) -> float:
+        count = local[:, :2].sum(axis=0)  # pairs within r1 and r2
+        r1, r2 = local[0, 2:]
+        if not r2 > r1 * _TIE:
+            return float("inf")
+        return float(np.log(count[1] / count[0]) / np.log(r2 / r1))
+
+    def _interval(self, value: float, graph: NeighborGraph, X: Vector | None) -> tuple[float, float]:
+        k = min(half_size(self.k2, graph.n_points), largest_split(graph.k, graph.n_points))
+        if k <= self.k1:
+            return 0.0, float("inf")
+
+        def log_dimension(half: Patches) -> float:
+            members = np.union1d(half.rows, half.indices)
+            return float(np.log(self._pool(self._counts(half, X, members))))
+
+        variance = float(split_variance(graph, k, log_dimension, n_splits=self.n_splits, seed=self.random_state))
+        return log_interval(value, variance, self.n_splits) if np.isfinite(variance) else (0.0, float("inf"))
+
+    def _counts(self, patches: Patches, X: Vector | None, members: Index | None) -> Vector:
+        """Pairs within r1 and within r2 of each row among the points `members`, and these radii: (m, 4)."""
+        T = patches.distances  # (m, K)
+        radii = np.median(T[:, [self.k1 - 1, min(self.k2, T.shape[1]) - 1]], axis=0)
+        counts = np.stack([np.less_equal(T, r * _TIE).sum(axis=1) for r in radii], axis=1).astype(np.float64)  # (m, 2)
+        beyond = np.flatnonzero(T[:, -1] <= radii[1] * _TIE)  # more points may be within r2 than are known
+        if len(beyond) and X is not None:
+            counts[beyond] = _pairs(X, patches.rows[beyond], members, radii * _TIE)
+        elif len(beyond) and members is None and T.shape[1] < self._known.n_points - 1:
+            raise InvalidInput(
+                f"graph holds {T.shape[1]} neighbours a point, of which all are within r2 at {len(beyond)} points: "
+                "give the points as well, or more neighbours"
+            )
+        return np.hstack([counts, np.broadcast_to(radii, counts.shape)])
+
+
+def _pairs(X: Vector, rows: Index, members: Index | None, radii: Vector) -> Vector:
+    r"""Other points of X[members] within each of `radii` (s,) of the points X[rows]: (m, s).
+
+    Squared distances come from a matrix product, with an error below $4 (D + 8) u (|x| + |y|)^2$; those that are nearer
+    than that to a squared radius are computed again from differences.
+    """
+    unit = radii[-1]
+    reference = X / unit if members is None else X[members] / unit  # (n, D)
+    query, radii = X[rows] / unit, radii / unit
+    center = reference.mean(axis=0)
+    y, D = reference - center, X.shape[1]
+    norm_y = np.einsum("nd,nd->n", y, y)
+    counts = np.empty((len(rows), len(radii)))
+    step = max(1, _BLOCK_VALUES // len(y))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        x = query[part] - center
+        norm_x = np.einsum("bd,bd->b", x, x)
+        squared = norm_x[:, None] + norm_y - 2 * x @ y.T  # (b, n)
+        error = 4 * (D + 8) * _UNIT_ROUNDOFF * (np.sqrt(norm_x)[:, None] + np.sqrt(norm_y)) ** 2
+        for column, r in enumerate(radii):
+            i, j = np.nonzero(np.abs(squared - r**2) <= error)
+            squared[i, j] = ((query[part][i] - reference[j]) ** 2).sum(axis=1)
+            counts[part, column] = (squared <= r**2).sum(axis=1) - 1  # without the point itself
+    return counts

@@ -1,0 +1,121 @@
+r"""The magnitude of a metric space, an effective number of points, and its growth.
+
+With $\zeta_{ij} = e^{-t\,d(x_i, x_j)}$ the magnitude of n points at the scale t is the sum of the entries of the
+inverse,
+
+$$ |tX| = \mathbf 1^\top w, \qquad \zeta w = \mathbf 1 . $$
+
+It rises from 1 (all points seen as one) to n (all told apart), in between as $t^d$ for points of a set of dimension d.
+Since $\partial_t \zeta_{ij} = -d_{ij} \zeta_{ij}$, its growth rate is
+
+$$ s(t) = \frac{\mathrm d \log |tX|}{\mathrm d \log t} = \frac{t\; w^\top (d \circ \zeta)\, w}{|tX|} . $$
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import pdist, squareform
+
+from submanifold.checks import check_int
+from submanifold.dimension.cloud import CloudEstimator
+
+__all__ = ["MagnitudeDimension", "magnitude"]
+
+Vector = NDArray[np.float64]
+
+_SCALES = np.log(np.geomspace(0.02, 5.0, 10))  # of 1/t, in units of the typical distance to the nearest neighbour
+_REFINEMENTS = 8
+
+
+class MagnitudeDimension(CloudEstimator):
+    r"""The magnitude dimension: the growth rate of magnitude where it is largest, $\hat d = \max_t s(t)$.
+
+    The magnitude dimension of an infinite compact set in $\mathbb R^D$ is the limit of s(t) at infinity, and equals its
+    Minkowski dimension. For n points s(t) falls to 0 both at small t (one point) and at large t (n points): the
+    range between, in which s is neither flat nor saturated, is found as its maximum, which approaches the dimension
+    from below, slowly: $|tX|$ has lower powers of t besides $t^d$, and only n points to grow to. At the default size
+    1, 2 and 3 dimensions of a cube are seen as 0.97, 1.7 and 2.1, and the estimate grows ever slower than the
+    dimension: it orders sets of few dimensions, and measures none of many.
+
+    References:
+        Leinster and Meckes 2017, The magnitude of a metric space: from category theory to geometric measure theory,
+        definition 2.2 and theorem 3.10; Meckes 2015, Magnitude, diversity, capacities, and dimensions of metric
+        spaces, Potential Analysis 42, corollary 7.4; O'Malley, Kalisnik and Otter 2023, Alpha magnitude, Journal of
+        Pure and Applied Algebra 227, section 5.
+
+    Args:
+        n_points: the most points looked at, a random subset of more; time grows as its cube, memory as its square.
+        random_state: seed of the subset and of the splits behind `interval_`.
+
+    Attributes:
+        scales_: values of t that were tried, (s,), ascending, per unit of the data.
+        slopes_: s(t) at each.
+        magnitudes_: |tX| at each.
+    """
+
+    n_splits = 5
+    least_points = 4
+
+    scales_: Vector
+    slopes_: Vector
+    magnitudes_: Vector
+
+    def __init__(self, n_points: int = 1000, *, random_state: int = 0) -> None:
+        self.n_points = n_points
+        self.random_state = random_state
+
+    def _estimate(self, X: Vector, rng: np.random.Generator) -> float:
+        most = check_int(self.n_points, name="n_points", low=self.least_points)
+        if len(X) > most:
+            X = X[np.sort(rng.choice(len(X), most, replace=False))]
+        spread = float(np.abs(X / 2 - X[0] / 2).max())
+        distances = squareform(pdist((X - X[0]) / spread))  # (n, n)
+        np.fill_diagonal(distances, np.inf)
+        unit = float(np.median(distances.min(axis=1)))
+        np.fill_diagonal(distances, 0.0)
+        distances /= unit
+
+        tried: dict[float, tuple[float, float]] = {}
+
+        def slope(log_t: float) -> float:
+            tried[log_t] = _growth(distances, float(np.exp(log_t)))
+            return tried[log_t][1]
+
+        coarse = [slope(log_t) for log_t in _SCALES.tolist()]
+        best = int(np.argmax(coarse))
+        around = _SCALES[[max(best - 1, 0), min(best + 1, len(_SCALES) - 1)]]
+        minimize_scalar(
+            lambda at: -slope(float(at)), bounds=around, method="bounded", options={"maxiter": _REFINEMENTS}
+        )
+        at = sorted(tried)
+        self.scales_ = np.exp(at) / unit / spread
+        self.magnitudes_, self.slopes_ = np.array([tried[log_t] for log_t in at]).T
+        return float(self.slopes_.max())
+
+
+def magnitude(distances: Vector, t: float = 1.0) -> float:
+    r"""$|tX|$ of points with the matrix `distances` (n, n), by a Cholesky decomposition.
+
+    Raises:
+        LinAlgError: where the matrix $\zeta$ is not positive definite, as between copies of a point.
+    """
+    return float(_weights(np.exp(-t * distances)).sum())
+
+
+def _weights(zeta: Vector) -> Vector:
+    return np.asarray(cho_solve(cho_factor(zeta, lower=True, check_finite=False), np.ones(len(zeta))))
+
+
+def _growth(distances: Vector, t: float) -> tuple[float, float]:
+    """|tX| and s(t); of no growth where rounding leaves no positive definite matrix, at small t."""
+    zeta = np.exp(-t * distances)
+    try:
+        w = _weights(zeta)
+    except LinAlgError:
+        return float("nan"), 0.0
+    total = float(w.sum())
+    zeta *= distances
+    return total, float(t * (w @ zeta @ w) / total)

@@ -1,0 +1,196 @@
+"""Estimators that pool a statistic of the nearest neighbours of each point, all from one neighbour graph."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from submanifold.dimension.base import DimensionEstimator, Matrix, Vector
+from submanifold.dimension.duplicates import drop_duplicates
+from submanifold.dimension.variance import Patches, graph_size, half_size, largest_split, log_interval, split_variance
+from submanifold.errors import InvalidInput
+from submanifold.neighbors import NeighborGraph
+
+__all__ = ["NeighborEstimator"]
+
+
+class NeighborEstimator(DimensionEstimator):
+    """An estimator of the intrinsic dimension that pools a local statistic of the k nearest neighbours.
+
+    A subclass says how many neighbours it needs (`required_neighbors`), what it computes in each neighbourhood
+    (`_local`), and how the local values make one dimension (`_pool`).
+
+    Copies of a point have no distance to measure between them: they are dropped, with a warning, before
+    neighbours are searched, and share the local dimension of the point that is kept.
+
+    Attributes:
+        n_points_: the number of distinct points, n.
+        n_neighbors_: the number of neighbours of each that were used, k.
+    """
+
+    n_points_: int
+    n_neighbors_: int
+    needs_points: ClassVar[bool] = False  # beyond distances: coordinates, for angles or spectra
+    least_neighbors: ClassVar[int] = 2  # the fewest with which the local statistic is defined
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        graph: NeighborGraph | None = None,
+        *,
+        precomputed_knn_arrays: tuple[ArrayLike, ArrayLike] | None = None,
+        smooth: bool | str = False,
+        **settings: Any,
+    ) -> Self:
+        """Estimate the dimension of `X` (n, D).
+
+        Args:
+            X: points, a `Dataset`, or a `NeighborGraph` for estimators that need distances only.
+            y: ignored.
+            graph: neighbours of `X` that are known already, so that several estimators share one search. With fewer
+                than `graph_neighbors(n)` of them the interval is wider than it need be.
+            precomputed_knn_arrays: distances (n, k), ascending, and indices (n, k), in place of a graph.
+            smooth: also average local dimensions over neighbourhoods, into `dimension_pw_smooth_`: "mean" (or True)
+                or "harmonic".
+            settings: parameters of the constructor, such as `n_neighbors` or `comb`, for this fit alone.
+
+        Raises:
+            InvalidInput: for data that scikit-learn refuses, fewer distinct points than neighbours, a graph with
+                too few neighbours or with duplicates, or distances that all tie.
+        """
+        if isinstance(X, NeighborGraph):
+            X, graph = None, X
+        settings.pop("n_jobs", None)
+        points = None if X is None else self._validated(X)
+        if precomputed_knn_arrays is not None:
+            n, D = (len(np.asarray(precomputed_knn_arrays[0])), None) if points is None else points.shape
+            graph = NeighborGraph.from_arrays(*precomputed_knn_arrays, n_points=n, ambient_dim=D)
+        set_so = clone(self).set_params(
+            **settings
+        )  # as it is now, whatever is changed before the interval is asked for
+        place: NDArray[np.int64] | None = None
+        if graph is not None:
+            set_so._check_graph(graph, points)
+        elif points is not None:
+            points, graph, place = set_so._graph(points)
+        else:
+            raise InvalidInput("X is None and no graph was given: give points or a NeighborGraph")
+        if points is None and self.needs_points:
+            raise InvalidInput(
+                f"X is None: {type(self).__name__} needs the points themselves, not their distances alone"
+            )
+        self.n_features_in_ = graph.ambient_dim or graph.n_points
+
+        self.n_points_, self.n_neighbors_ = graph.n_points, set_so.required_neighbors()
+        k = self.n_neighbors_
+        patches = Patches.of(graph, k)
+        local = set_so._local(patches, points)
+        self.dimension_ = set_so._pool(local)
+        if not np.isfinite(self.dimension_):
+            raise InvalidInput(
+                "X has neighbours at equal distances only (values on a lattice): "
+                f"{type(self).__name__} needs distances that vary, give data before it is rounded"
+            )
+        value, known, at = self.dimension_, graph, points
+        self._remember(lambda: set_so._interval(value, known, at))
+        pointwise = set_so._pointwise(local)
+        if pointwise is not None:
+            self.dimension_pw_ = pointwise
+            if smooth is not False:
+                self._smooth(smooth, _rows_around(graph, k))
+            if place is not None:
+                self._spread(place)
+        elif smooth is not False:
+            raise InvalidInput(f"smooth={smooth!r} is not accepted: {type(self).__name__} has no local dimension")
+        return self
+
+    def fit_pw(self, X: Any, y: Any = None, **settings: Any) -> Self:
+        """Fit, and keep the local dimensions; estimators without any are fitted in each neighbourhood by itself."""
+        if type(self)._pointwise is NeighborEstimator._pointwise:
+            return super().fit_pw(X, y, **settings)
+        return self.fit(X, y, **settings)
+
+    @abstractmethod
+    def required_neighbors(self) -> int:
+        """The number of neighbours that the local statistic needs; refuses arguments that make no sense."""
+
+    def split_neighbors(self) -> int:
+        """The number of neighbours within halves of the data from which the interval is estimated."""
+        return self.required_neighbors()
+
+    def graph_neighbors(self, n: int) -> int:
+        """The number of neighbours that a graph of n points needs for the estimate and its interval."""
+        return max(self.required_neighbors(), graph_size(self.split_neighbors(), n))
+
+    @abstractmethod
+    def _local(self, patches: Patches, X: Matrix | None) -> Vector:
+        """The local statistic of each neighbourhood, (m, ...)."""
+
+    @abstractmethod
+    def _pool(self, local: Vector) -> float:
+        """The dimension that local statistics (m, ...) make together."""
+
+    def _pointwise(self, local: Vector) -> Vector | None:
+        """The local dimension at each point, (m,); None where a single point says nothing."""
+        return None
+
+    def _graph(self, X: Matrix) -> tuple[Matrix, NeighborGraph, NDArray[np.int64]]:
+        """The distinct points of `X`, their neighbours, and for each row of `X` its place among them."""
+        place = np.arange(len(X))
+        graph = self._searched(X)
+        if (graph.distances[:, 0] == 0).any():
+            distinct, place = drop_duplicates(X)
+            self._warn_of_copies(len(X), len(distinct))
+            X, graph = distinct, self._searched(distinct)
+        return X, graph, place
+
+    def _searched(self, X: Matrix) -> NeighborGraph:
+        k, n = self.required_neighbors(), len(X)
+        if k >= n:
+            raise InvalidInput(
+                f"{k} neighbours were asked of {n} distinct points: give fewer neighbours or more points"
+            )
+        return NeighborGraph(X, self.graph_neighbors(n))
+
+    def _check_graph(self, graph: NeighborGraph, X: Matrix | None) -> None:
+        if X is not None and len(X) != graph.n_points:
+            raise InvalidInput(f"graph was made of {graph.n_points} points: give X with as many, not {len(X)}")
+        if graph.k < self.required_neighbors():
+            raise InvalidInput(f"graph holds {graph.k} neighbours a point: give at least {self.required_neighbors()}")
+        if (graph.distances[:, 0] == 0).any():
+            raise InvalidInput("graph holds copies of points, at distance 0: make it of distinct points only")
+
+    def _interval(self, value: float, graph: NeighborGraph, X: Matrix | None) -> tuple[float, float]:
+        """A graph with few neighbours gives halves with fewer, whose larger variance makes the interval wider."""
+        k = min(half_size(self.split_neighbors(), graph.n_points), largest_split(graph.k, graph.n_points))
+        if k < self.least_neighbors:
+            return 0.0, float("inf")
+
+        def log_dimension(patches: Patches) -> float:
+            return float(np.log(self._pool(self._local(patches, X))))
+
+        variance = float(split_variance(graph, k, log_dimension, n_splits=self.n_splits, seed=self.random_state))
+        if not np.isfinite(variance):  # all distances of some half tie
+            return 0.0, float("inf")
+        # Averaging over splits is worth about one degree of freedom a split, as simulation shows.
+        return log_interval(value, variance, self.n_splits)
+
+    def _spread(self, place: NDArray[np.int64]) -> None:
+        """Give each row of X the local dimension of its distinct point."""
+        for name in ("dimension_pw_", "dimension_pw_smooth_"):
+            if name in vars(self):
+                setattr(self, name, getattr(self, name)[place])
+
+
+def _rows_around(graph: NeighborGraph, k: int) -> NDArray[np.int64]:
+    """Positions (m, k + 1) among the graph's rows of each point and its neighbours; the point where one is no row."""
+    position = np.full(graph.n_points, -1)
+    position[graph.rows] = np.arange(len(graph))
+    own = np.arange(len(graph))[:, None]
+    around = position[graph.indices[:, :k]]
+    return np.concatenate([own, np.where(around < 0, own, around)], axis=1)

@@ -1,0 +1,284 @@
+r"""Principal components of a whole cloud: how many directions of space it extends in.
+
+A cloud on a curved manifold extends in more directions than the manifold has; what is estimated is the dimension of
+the linear span, or the rank of a linear signal. `fit_pw` looks at neighbourhoods, as does
+`submanifold.dimension.lpca.LocalPCA` for the dimension of the manifold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from submanifold.checks import check_choice, check_int
+from submanifold.dimension.cloud import CloudEstimator
+from submanifold.dimension.rank_rules import RANK_RULES
+from submanifold.dimension.spectrum_nulls import DATA_RULES, NullSettings, eigenvalues
+from submanifold.dimension.spectrum_rules import RULES, RuleSettings, Spectra
+from submanifold.errors import InvalidInput
+from submanifold.neighbors import NeighborGraph
+
+__all__ = ["lPCA", "local_spectra"]
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+_SPECTRAL = {**RULES, **RANK_RULES}
+_BLOCK_VALUES = 2**22
+_WEISZFELD_STEPS = 100
+
+
+class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in scikit-dimension
+    r"""Dimension or signal rank from the spectrum of the covariance $\lambda_1 \ge \lambda_2 \ge \dots$ of all points.
+
+    Rules `ver=` of explained variance (`submanifold.dimension.spectrum_rules`): "FO", "Fan", "maxgap", "ratio",
+    "participation_ratio", "Kaiser", "broken_stick". Ranks of a linear signal in noise
+    (`submanifold.dimension.rank_rules`, `submanifold.dimension.spectrum_nulls`): "MP", "GD", "KN", "Minka", "parallel",
+    "denoised", "scRMT".
+
+    One point far away from all others has a direction to itself and shrinks all others in proportion, so that "FO"
+    finds one direction. `robust=True` guards against up to half of such points: points farther from the spatial median
+    than the median distance are moved in to it, which leaves the directions of an elliptical cloud and the order of its
+    eigenvalues as they are (Raymaekers and Rousseeuw 2019).
+
+    Where scikit-dimension differs: its `alphaRatio` is 0.05, with which "ratio" is 1 for almost any data; its "maxgap"
+    counts the zero eigenvalue that centring leaves when n <= D, and rounding errors where data are flat, as gaps; its
+    "scRMT" finds none of the directions planted in long data (n = 500, D = 30). Both "scRMT" presume that noise has one
+    variance after each coordinate is standardised, which strong signals in few coordinates spoil.
+
+    References:
+        Fukunaga and Olsen 1971; Fan, Gu, Qiao and Zhang 2010, arXiv:1002.2050; Gavish and Donoho 2014, The optimal hard
+        threshold for singular values is 4/sqrt(3); Kritchman and Nadler 2008, Determining the number of components in a
+        factor model from limited noisy data; Minka 2000, Automatic choice of dimensionality for PCA; Horn 1965, A
+        rationale and test for the number of factors; Lun, McCarthy and Marioni 2016; Aparicio et al. 2020, A random
+        matrix theory approach to denoise single-cell data; Raymaekers and Rousseeuw 2019, A generalized spatial sign
+        covariance matrix.
+
+    Args:
+        ver: the rule.
+        alphaRatio: part of the variance to retain, for "ratio", in (0, 1].
+        alphaFO: part of the largest eigenvalue that others must exceed, for "FO".
+        alphaFan: gap, for "Fan".
+        betaFan: part of the variance, for "Fan".
+        PFan: part of the variance that is signal, for "Fan".
+        verbose: ignored.
+        center: subtract the mean; without, eigenvalues are those of $X^T X / n$.
+        fit_explained_variance: `fit` takes the eigenvalues themselves, (D,); not for "parallel" and "scRMT".
+        n_samples: points behind such eigenvalues; needed by the ranks.
+        noise_var: variance of the noise in each coordinate, for "MP", "GD", "KN", and "denoised", which takes also one
+            for each coordinate; from the median of the spectrum (in "KN" from its tail) by default.
+        alphaKN: level of the tests of "KN": 0.1, 0.05, 0.01, 0.005 or 0.001.
+        n_permutations: draws of noise, for "parallel".
+        quantile: of the eigenvalues of noise that is to be exceeded, for "parallel".
+        null: "permute" or "signflip", for "parallel".
+        robust: draw points far from the centre in; not with `center=False` or eigenvalues.
+        random_state: seed of "parallel" and of the splits behind `interval_`.
+
+    Attributes:
+        explained_var_: the eigenvalues, (min(n, D),).
+        gap_: each eigenvalue over the next.
+        threshold_: what eigenvalues of standardised data had to exceed, for "scRMT".
+    """
+
+    drops_copies = False
+    least_points = 2
+
+    explained_var_: Vector
+    gap_: Vector
+    threshold_: float
+
+    def __init__(
+        self,
+        ver: str = "FO",
+        alphaRatio: float = 0.95,
+        alphaFO: float = 0.05,
+        alphaFan: float = 10.0,
+        betaFan: float = 0.8,
+        PFan: float = 0.95,
+        verbose: bool = True,
+        center: bool = True,
+        fit_explained_variance: bool = False,
+        *,
+        n_samples: int | None = None,
+        noise_var: Any = None,
+        alphaKN: float = 0.05,
+        n_permutations: int = 100,
+        quantile: float = 0.95,
+        null: str = "permute",
+        robust: bool = False,
+        random_state: int = 0,
+    ) -> None:
+        self.ver = ver
+        self.alphaRatio = alphaRatio
+        self.alphaFO = alphaFO
+        self.alphaFan = alphaFan
+        self.betaFan = betaFan
+        self.PFan = PFan
+        self.verbose = verbose
+        self.center = center
+        self.fit_explained_variance = fit_explained_variance
+        self.n_samples = n_samples
+        self.noise_var = noise_var
+        self.alphaKN = alphaKN
+        self.n_permutations = n_permutations
+        self.quantile = quantile
+        self.null = null
+        self.robust = robust
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the dimension of `X`: points (n, D), or eigenvalues (D,) with `fit_explained_variance`.
+
+        Raises:
+            InvalidInput: for data that scikit-learn refuses, an unknown rule, or parameters that make no sense.
+        """
+        check_choice(self.ver, [*_SPECTRAL, *DATA_RULES], name="ver")
+        self._settings().check(self.ver)
+        self._nulls().check()
+        if self.robust and not self.center:
+            raise InvalidInput("robust=True is not accepted with center=False: it needs a centre")
+        return self._fit_spectrum(X) if self.fit_explained_variance else super().fit(X)
+
+    def fit_pw(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        n_neighbors: int = 100,
+        precomputed_knn: NDArray[np.int64] | None = None,
+        smooth: bool | str = False,
+        n_jobs: int | None = None,
+    ) -> Self:
+        """Apply the rule to the nearest neighbours of each point, without the point itself.
+
+        Args:
+            X: points, (n, D).
+            y: ignored.
+            n_neighbors: size of the neighbourhood.
+            precomputed_knn: indices of the neighbours, (n, k), in place of a search.
+            smooth: also average over neighbourhoods, into `dimension_pw_smooth_`: "mean" (or True) or "harmonic".
+            n_jobs: ignored; neighbourhoods are decomposed many at a time.
+
+        Sets `dimension_pw_` (n,), and `dimension_` to its mean.
+        """
+        check_choice(self.ver, [*_SPECTRAL, *DATA_RULES], name="ver")
+        self._settings().check(self.ver)
+        self._nulls().check()
+        points = self._validated(X)
+        if precomputed_knn is None:
+            n_neighbors = check_int(n_neighbors, name="n_neighbors", low=2, high=len(points) - 1)
+            precomputed_knn = NeighborGraph(points, n_neighbors).indices
+        near = np.asarray(precomputed_knn)
+        if self.ver in _SPECTRAL and self.center and not self.robust:
+            local = _SPECTRAL[self.ver](local_spectra(points, near), self._settings())
+        else:
+            rngs = (np.random.default_rng([self.random_state, i]) for i in range(len(points)))
+            local = np.array([self._found(points[patch], rng)[0] for patch, rng in zip(near, rngs, strict=True)])
+        self.n_features_in_ = points.shape[1]
+        self.dimension_pw_ = np.asarray(local, dtype=np.float64)
+        self.dimension_ = float(np.mean(self.dimension_pw_))
+        self._interval_known = (0.0, float("inf"))
+        self._smooth(smooth, np.column_stack([np.arange(len(points)), near]))
+        return self
+
+    def _settings(self) -> RuleSettings:
+        return RuleSettings(
+            self.alphaFO, self.alphaRatio, self.alphaFan, self.betaFan, self.PFan, self.noise_var, self.alphaKN
+        )
+
+    def _nulls(self) -> NullSettings:
+        return NullSettings(self.n_permutations, self.quantile, self.null)
+
+    def _fit_spectrum(self, values: Any) -> Self:
+        values = np.asarray(values, dtype=np.float64)
+        if values.ndim != 1 or not np.isfinite(values).all() or not values.size or values.min() < 0:
+            raise InvalidInput("X is no spectrum: give eigenvalues, (D,), finite and not negative")
+        check_choice(self.ver, _SPECTRAL, name="ver")
+        if self.n_samples is None and self.ver in RANK_RULES:
+            raise InvalidInput(
+                f"n_samples=None is not accepted with ver={self.ver!r}: say how many points it came from"
+            )
+        values = np.sort(values)[::-1]
+        n = len(values) + 1 if self.n_samples is None else check_int(self.n_samples, name="n_samples", low=2)
+        spectra = Spectra(values[None], n, len(values))
+        self.dimension_ = float(_SPECTRAL[self.ver](spectra, self._settings())[0])
+        self._keep(values)
+        self.n_features_in_ = len(values)
+        self._interval_known = (0.0, float("inf"))
+        return self
+
+    def _estimate(self, X: Matrix, rng: np.random.Generator) -> float:
+        dimension, values, threshold = self._found(X, rng)
+        self._keep(values)
+        if threshold is not None:
+            self.threshold_ = threshold
+        return dimension
+
+    def _found(self, X: Matrix, rng: np.random.Generator) -> tuple[float, Vector, float | None]:
+        """The dimension, the eigenvalues in the units of the data, and the threshold where there is one."""
+        n, D = X.shape
+        P, scale = _about_centre(X, center=bool(self.center), robust=bool(self.robust))
+        s = Spectra(np.empty((1, 0)), n, D, centred=bool(self.center))
+        values = eigenvalues(P, s.degrees)  # (min(n, D),)
+        with np.errstate(over="ignore", under="ignore"):
+            unit = np.float64(scale) ** 2
+            own = values * unit
+        if self.ver in DATA_RULES:
+            dimension, threshold = DATA_RULES[self.ver](P, s.degrees, self._nulls(), rng)
+            return float(dimension), own, threshold
+        s = Spectra(values[None], n, D, centred=bool(self.center), unit=np.array([unit]))
+        return float(_SPECTRAL[self.ver](s, self._settings())[0]), own, None
+
+    def _keep(self, values: Vector) -> None:
+        self.explained_var_ = values
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            self.gap_ = values[:-1] / values[1:]
+
+
+def local_spectra(X: Matrix, around: NDArray[np.int64]) -> Spectra:
+    """Spectra of the covariances of the points `around` (m, n), each with n - 1 degrees of freedom.
+
+    The largest coordinate offset in a neighbourhood is its unit, so that squares stay inside float64.
+    """
+    m, n = around.shape
+    D = X.shape[1]
+    values, unit = np.empty((m, min(n, D))), np.empty(m)
+    step = max(1, _BLOCK_VALUES // (n * D))
+    for start in range(0, m, step):
+        rows = slice(start, start + step)
+        P = X[around[rows]] - X[around[rows, 0], None]  # (b, n, D)
+        scale = np.maximum(np.abs(P).max(axis=(1, 2)), np.finfo(np.float64).tiny)
+        P /= scale[:, None, None]
+        P -= P.mean(axis=1, keepdims=True)
+        values[rows] = eigenvalues(P, n - 1)
+        with np.errstate(over="ignore", under="ignore"):
+            unit[rows] = scale**2
+    return Spectra(values, n, D, unit=unit)
+
+
+def _about_centre(X: Matrix, *, center: bool, robust: bool) -> tuple[Matrix, float]:
+    """The points about their centre in units of the largest coordinate, and that unit."""
+    origin = X[0] if center else np.zeros(X.shape[1])
+    scale = float(max(np.abs(X - origin).max(), np.finfo(np.float64).tiny))
+    P = (X - origin) / scale
+    if robust:
+        return _drawn_in(P), scale
+    return (P - P.mean(axis=0) if center else P), scale
+
+
+def _drawn_in(P: Matrix) -> Matrix:
+    """Points about their spatial median, none farther from it than the median distance."""
+    centre = np.median(P, axis=0)
+    for _ in range(_WEISZFELD_STEPS):
+        r = np.linalg.norm(P - centre, axis=1)
+        weights = 1 / np.maximum(r, 1e-6 * np.median(r) + np.finfo(np.float64).tiny)
+        moved = weights @ P / weights.sum()
+        settled = np.linalg.norm(moved - centre) < 1e-9 * np.median(r)
+        centre = moved
+        if settled:
+            break
+    V = P - centre
+    r = np.linalg.norm(V, axis=1)
+    return np.asarray(V * np.minimum(1.0, np.median(r) / np.maximum(r, np.finfo(np.float64).tiny))[:, None])

@@ -1,0 +1,142 @@
+r"""The dimension of persistent homology in degree zero: the growth of minimum spanning trees.
+
+The lifetimes of the connected components of a growing neighbourhood of n points are the lengths $|e|$ of the edges of
+their minimum spanning tree. For points of a regular law on a set of dimension d > alpha
+
+$$ E_\alpha(n) = \sum_{e} |e|^\alpha \;\sim\; c\, n^{(d - \alpha)/d}, $$
+
+so that a line through $\log E_\alpha(n)$ against $\log n$ of random subsets has the slope $\beta = (d - \alpha)/d$, and
+$\hat d = \alpha / (1 - \beta)$.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist, squareform
+
+from submanifold.checks import check_int, check_real
+from submanifold.dimension.cloud import CloudEstimator
+from submanifold.errors import InvalidInput
+
+__all__ = ["PH", "spanning_tree_lengths"]
+
+Vector = NDArray[np.float64]
+
+
+class PH(CloudEstimator):
+    r"""Schweinhart's PH0 dimension, the scaling of the total persistence of random subsets.
+
+    Every subset needs a minimum spanning tree, O(n^2). The defaults of scikit-dimension, 100 sizes of 10 subsets, make
+    1000 of them; 10 sizes of 5 subsets leave a standard deviation of 2 to 4% from the choice of subsets, less than that
+    from the choice of the sample. Of more than `n_points` points a random subset is looked at: distances are kept
+    in memory, about 30 n_points^2 bytes or 500 MB in all.
+
+    References:
+        Schweinhart 2020, Fractal dimension and the persistent homology of random geometric complexes, Advances in
+        Mathematics 372, definition 1; Jaquette and Schweinhart 2020, Fractal dimension estimation with persistent
+        homology: a comparative study, section 3; Steele 1988, Growth rates of Euclidean minimal spanning trees with
+        power weighted edges (the limit).
+
+    Args:
+        alpha: the power of lengths, above 0; no dimension below alpha is found.
+        n_range_min: the smallest subset, as a fraction of the points.
+        n_range_max: the largest, above it.
+        nsteps: the number of sizes, evenly spaced between them.
+        subsamples: subsets of each size; that of all points is taken once.
+        metric: a distance of `scipy.spatial.distance.pdist`, by name or as a function.
+        n_points: the most points looked at.
+        random_state: seed of the subsets and of the splits behind `interval_`.
+
+    Attributes:
+        x_: logarithms of the sizes of all subsets, (s,).
+        y_: logarithms of $E_\alpha$ of each, (s,), with lengths in units of the largest distance.
+    """
+
+    n_splits = 5
+    least_points = 8
+
+    x_: Vector
+    y_: Vector
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        n_range_min: float = 0.5,
+        n_range_max: float = 1.0,
+        *,
+        nsteps: int = 10,
+        subsamples: int = 5,
+        metric: str | Callable[[Vector, Vector], float] = "euclidean",
+        n_points: int = 3000,
+        random_state: int = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.n_range_min = n_range_min
+        self.n_range_max = n_range_max
+        self.nsteps = nsteps
+        self.subsamples = subsamples
+        self.metric = metric
+        self.n_points = n_points
+        self.random_state = random_state
+
+    def _estimate(self, X: Vector, rng: np.random.Generator) -> float:
+        alpha = check_real(self.alpha, name="alpha", open_low=True)
+        low = check_real(self.n_range_min, name="n_range_min", high=1.0, open_low=True)
+        high = check_real(self.n_range_max, name="n_range_max", low=low, high=1.0, open_low=True)
+        steps = check_int(self.nsteps, name="nsteps", low=2)
+        repeats = check_int(self.subsamples, name="subsamples")
+        most = check_int(self.n_points, name="n_points", low=self.least_points)
+
+        if len(X) > most:
+            X = X[np.sort(rng.choice(len(X), most, replace=False))]
+        n = len(X)
+        sizes = np.unique(np.rint(np.linspace(low * n, high * n, steps)).astype(np.int64))
+        sizes = sizes[sizes >= 3]
+        if len(sizes) < 2:
+            raise InvalidInput(
+                f"n_range_min={low} and n_range_max={high} make no two subsets of {n} points: widen them"
+            )
+        condensed = _distances(X, self.metric)
+        tree = spanning_tree_lengths(condensed)
+        if (np.abs(tree - np.median(tree)) <= 1e-9 * tree).mean() > 0.9:
+            raise InvalidInput(
+                "X has neighbours at equal distances mostly (values on a lattice): PH needs distances that vary, "
+                "give data before it is rounded"
+            )
+        distances = squareform(condensed)  # (n, n)
+
+        x, y = [], []
+        for size in sizes:
+            for _ in range(1 if size == n else repeats):
+                chosen = np.sort(rng.choice(n, size, replace=False))
+                own = squareform(distances[np.ix_(chosen, chosen)], checks=False)
+                x.append(np.log(size))
+                y.append(np.log((spanning_tree_lengths(own) ** alpha).sum()))
+        self.x_, self.y_ = np.array(x), np.array(y)
+        centred = self.x_ - self.x_.mean()
+        slope = float(centred @ self.y_ / (centred @ centred))
+        return alpha / (1 - slope) if slope < 1 else float("nan")
+
+
+def spanning_tree_lengths(distances: Vector) -> Vector:
+    """Lengths of the edges of a minimum spanning tree, ascending, (n - 1,), of condensed `distances` (n (n - 1) / 2,).
+
+    They are the heights at which single-linkage clustering merges, for which SciPy has Prim's algorithm in O(n^2):
+    some 25 times as fast as `scipy.sparse.csgraph.minimum_spanning_tree`, which sorts all pairs.
+    """
+    return np.asarray(linkage(distances, "single")[:, 2])
+
+
+def _distances(X: Vector, metric: Any) -> Vector:
+    """Condensed distances in units of the largest; coordinates are brought to order one before they are squared."""
+    spread = float(np.abs(X / 2 - X[0] / 2).max())
+    distances = pdist((X - X[0]) / spread, metric) if metric == "euclidean" else pdist(X, metric)
+    largest = float(distances.max())
+    if not (np.isfinite(largest) and largest > 0):
+        raise InvalidInput(f"metric={metric!r} gives distances of {largest} at most: give one that tells points apart")
+    return np.asarray(distances / largest)

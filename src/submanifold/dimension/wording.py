@@ -1,0 +1,92 @@
+"""What a dimension estimate says, in plain sentences that end in a full stop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from submanifold.dimension.result import DimensionEstimate
+
+__all__ = ["how", "near", "places", "pooled", "verdict"]
+
+_REFERENCES = {"ball": "a uniform ball", "gaussian": "a Gaussian", "sphere": "a sphere"}
+
+
+def verdict(found: DimensionEstimate, name: str, n: int | None = None) -> str:
+    """One sentence: which data, and the dimension of the manifold they lie near.
+
+    Args:
+        found: the estimate.
+        name: what the data are called.
+        n: the number of points in all, where the estimate was made from a part of them.
+    """
+    n = found.n if n is None else n
+    return f"{name}: {n:,} points in {found.ambient_dim:,} dimensions lie near {near(found)}."
+
+
+def near(found: DimensionEstimate) -> str:
+    """What the data lie near: a manifold with its dimension, or a union of them."""
+    if found.pieces:
+        each = ", ".join(f"{piece.dimension:.1f} ({piece.share:.0%} of the points)" for piece in found.pieces)
+        return f"a union of manifolds of different dimension: {each}"
+    bound = "" if found.scale_curve.flat or pooled(found) else "at most "
+    return f"a manifold of {bound}about {found.dimension:.1f} dimensions ({_interval(*found.interval)})"
+
+
+def pooled(found: DimensionEstimate) -> bool:
+    """Whether the consensus is the mean of chosen methods rather than the reading of one scale."""
+    return not found.pieces and found.dimension != found.reading.dimension
+
+
+def how(found: DimensionEstimate) -> tuple[str, ...]:
+    """How the number was read: the scale, the raw reading, and what each reference law makes of it."""
+    reading = found.reading
+    where = f"k = {reading.k:,} neighbours, whose median distance is {reading.radius:.3g}"
+    if found.pieces:
+        return (
+            "Each piece was read by itself, at its own scale.",
+            f"All points together would read {reading.dimension:.1f} at {where}, which describes none of the pieces.",
+        )
+    if pooled(found):
+        of = "the estimate of" if len(found.by_method) == 1 else "the mean of"
+        return (
+            f"The number is {of} {', '.join(found.by_method)}, as asked for.",
+            f"Read by scale it would be {reading.dimension:.1f}, at {where}.",
+        )
+    missing = 1 - reading.raw / reading.dimension
+    short = f", {missing:.0%} too little" if missing >= 0.01 else ""
+    first, *others = (f"{_REFERENCES[name]} of {value:.2f}" for name, value in reading.by_reference.items())
+    return (
+        f"Read at {where}: there the maximum likelihood estimate is {reading.raw:.2f}{short}.",
+        f"As many points of {first} dimensions read the same, which is the estimate; so do those of "
+        f"{' or '.join(others)}, and the interval spans all of them.",
+    )
+
+
+def places(found: DimensionEstimate) -> str:
+    """The local dimension: its quantiles, and whether it differs from place to place."""
+    local = found.local
+    low, middle, high = np.quantile(local.dimension[np.isfinite(local.dimension)], [0.05, 0.5, 0.95])
+    p = _p_value(local.p_value)
+    if local.varies:
+        told = f"it differs from place to place, by about {local.spread:.0%} beyond that error ({p})"
+    elif local.p_value < 0.01:
+        told = f"it differs a little from place to place, by less than a tenth ({p})"
+    else:
+        told = f"it is the same everywhere, as far as can be told ({p})"
+    error = f"{local.relative_error:.0%}" if math.isfinite(local.relative_error) else "unknown size"
+    return (
+        f"Around single points (k = {local.n_neighbors}) the dimension is {low:.1f} to {high:.1f}, median "
+        f"{middle:.1f}, each with an error of {error}: {told}."
+    )
+
+
+def _p_value(p: float) -> str:
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def _interval(low: float, high: float) -> str:
+    if not math.isfinite(high):
+        return f"95% interval {low:.1f} or more"
+    return f"95% interval {low:.1f} to {high:.1f}"
