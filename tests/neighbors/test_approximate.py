@@ -5,8 +5,8 @@ import pytest
 
 from submanifold.dimension import MLE, TwoNN
 from submanifold.errors import InvalidInput
-from submanifold.neighbors import NeighborGraph, approximate, strategy
-from submanifold.neighbors.approximate import recall_interval, recalls
+from submanifold.neighbors import NeighborGraph, approximate, frame, strategy
+from submanifold.neighbors.approximate import Effort, recall_interval, recalls
 
 
 def _normal(n, D, seed=0):
@@ -34,7 +34,7 @@ def test_the_claimed_recall_is_true(name, monkeypatch):
     """Measured on 500 rows, with a descent so short that neighbours are missed, and true on all of them."""
     X = DATA[name]()
     monkeypatch.setattr(approximate, "_LEAST_RECALL", 0.5)
-    monkeypatch.setattr(approximate, "_ATTEMPTS", ((1.25, 8, 4),))
+    monkeypatch.setattr(approximate, "_EFFORTS", (Effort(1.25, 8, 4, 1.0),))
     exact, graph = NeighborGraph(X, 15, method="exact"), NeighborGraph(X, 15, method="nn-descent")
     assert graph.method == "nn-descent"
     true = recalls(graph.distances, exact.distances).mean()
@@ -64,6 +64,36 @@ def test_repeats_with_the_seed():
     assert first.recall == second.recall
 
 
+def test_threads_change_nothing():
+    X = DATA["sphere"]()
+    one, two = (NeighborGraph(X, 10, method="nn-descent", n_jobs=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one.indices, two.indices)
+    np.testing.assert_array_equal(one.distances, two.distances)
+
+
+def test_descends_in_a_file(tmp_path, monkeypatch):
+    """Points that are not held, and are descended in principal coordinates."""
+    X = DATA["ball of 10 in 50"]().astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    monkeypatch.setattr(frame, "_HELD_BYTES", 0)
+    monkeypatch.setattr(approximate, "_HELD_BYTES", 0)
+    graph = NeighborGraph(np.load(tmp_path / "X.npy", mmap_mode="r"), 10, method="nn-descent")
+    assert graph.method == "nn-descent"
+    near = graph.indices[:, -1]
+    np.testing.assert_allclose(graph.distances[:, -1], np.linalg.norm(X.astype(float) - X[near], axis=1), rtol=1e-10)
+
+
+def test_a_trial_spares_a_descent_that_would_fail(monkeypatch):
+    """Forty dimensions are too many for a short descent: it is tried on some points and never made on all."""
+    sizes, graph_of = [], approximate._graph
+    monkeypatch.setattr(approximate, "_TRIAL", 1000)
+    monkeypatch.setattr(approximate, "_EFFORTS", (Effort(1.25, 8, 4, 1.0),))
+    monkeypatch.setattr(approximate, "_graph", lambda x, *rest: sizes.append(len(x)) or graph_of(x, *rest))
+    graph = NeighborGraph(_normal(4000, 40), 10, method="nn-descent")
+    assert graph.method == "exact"
+    assert sizes == [1000]
+
+
 def test_gives_way_to_exact_search(monkeypatch):
     X = DATA["sphere"]()[:1500]
     expected = NeighborGraph(X, 10)
@@ -79,7 +109,7 @@ def test_auto_takes_what_is_faster(monkeypatch):
     assert NeighborGraph(X, 10).method == "exact"
     monkeypatch.setattr(strategy, "_FEW", 1000)
     assert NeighborGraph(X, 10).method == "exact", "4000 points are searched exactly in no time"
-    monkeypatch.setattr(strategy, "seconds", lambda n, k: 0.0)
+    monkeypatch.setattr(Effort, "seconds", lambda self, n, k, d: 0.0)
     assert NeighborGraph(X, 10).method == "nn-descent"
     assert NeighborGraph(X, 10, method="exact").method == "exact"
     assert NeighborGraph(X, 10, rows=[1, 2]).method == "exact"

@@ -1,6 +1,10 @@
 """The search agrees with all differences in float64, whatever the offset, scale, copies and ties of the data."""
 
 import dataclasses
+import os
+import signal
+import threading
+import time
 
 import faiss
 import numpy as np
@@ -108,6 +112,58 @@ def test_queries_beyond_the_range_of_float32():
     np.testing.assert_allclose(found.distances, np.sort(cdist(queries, ref), axis=1)[:, :3], rtol=1e-12)
 
 
+@pytest.mark.parametrize("D", [3, 10])
+def test_points_too_far_out_for_squares_are_refused(D):
+    """Not answered with distances of 0 or infinity."""
+    X = _normal(300, D)
+    far = X.copy()
+    far[7] = 1e170
+    with pytest.raises(InvalidInput, match="far out"):
+        NeighborGraph(far, 5)
+    with pytest.raises(InvalidInput, match="far out"):
+        query(X, far, 5)
+    far[7] = 1e100
+    full = cdist(X, X)
+    np.fill_diagonal(full, np.inf)
+    others = np.delete(np.arange(300), 7)
+    expected = np.sort(full[:, others], axis=1)[others, :5]
+    np.testing.assert_allclose(NeighborGraph(far, 5).distances[others], expected, rtol=1e-12)
+
+
+def test_a_threshold_that_overflowed_certifies_nothing():
+    """Half squares around float32's largest number: some products are infinite, others not."""
+    ref = np.vstack([_normal(400, 8), 1e14 * _normal(200, 8, seed=1)])
+    queries = np.vstack([2.0 ** np.arange(60, 70)[:, None] * _normal(10, 8, seed=s) for s in range(4)])
+    found = query(ref, queries, 5)
+    np.testing.assert_allclose(found.distances, np.sort(cdist(queries, ref), axis=1)[:, :5], rtol=1e-12)
+
+
+def test_rows_may_repeat_and_arrays_may_lie_anyhow():
+    X = _normal(700, 9)
+    graph, rows = NeighborGraph(X, 6), [5, 699, 5, 0, 5]
+    some = NeighborGraph(X, 6, rows=rows)
+    np.testing.assert_array_equal(some.indices, graph.indices[rows])
+    wide = np.zeros((1400, 18))
+    wide[::2, ::2] = X
+    for given in (np.asfortranarray(X), wide[::2, ::2], np.ascontiguousarray(X[::-1])[::-1]):
+        np.testing.assert_array_equal(NeighborGraph(given, 6).distances, graph.distances)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_shapes_scales_and_layouts(seed):
+    """Distances of every order within one cloud, and clouds of every order."""
+    rng = np.random.default_rng(seed)
+    n, D = int(rng.choice([22, 100, 300])), int(rng.choice([1, 7, 8, 40]))
+    clusters = rng.standard_normal((3, D))[rng.integers(0, 3, n)] * 10.0 ** rng.integers(0, 8)
+    clouds = (clusters + 1e-6 * rng.standard_normal((n, D)), rng.standard_cauchy((n, D)))
+    orders = rng.standard_normal((n, D)) * 10.0 ** rng.integers(-30, 30, (n, 1))
+    for X, device in ((clouds[0], None), (clouds[0], "cpu"), (clouds[1], None), (orders, None), (orders, "cpu")):
+        full = cdist(X, X)
+        np.fill_diagonal(full, np.inf)
+        graph = NeighborGraph(X, 20, device=device)
+        np.testing.assert_allclose(graph.distances, np.sort(full, axis=1)[:, :20], rtol=1e-10)
+
+
 def test_rows_and_take_are_parts_of_the_whole_graph():
     X = _normal(400, 5)
     whole = NeighborGraph(X, 8)
@@ -172,6 +228,23 @@ def test_threads_of_other_libraries_are_given_back():
     before = faiss.omp_get_max_threads(), [pool["num_threads"] for pool in threadpool_info()]
     NeighborGraph(_normal(300, 9), 4, n_jobs=1)
     assert (faiss.omp_get_max_threads(), [pool["num_threads"] for pool in threadpool_info()]) == before
+
+
+@pytest.mark.parametrize("options", [{"n_jobs": 1}, {"n_jobs": 2}, {"metric": "manhattan", "n_jobs": 2}])
+def test_an_interruption_gets_through_and_leaves_no_threads(options):
+    X, before, sent = _normal(12_000, 600), threading.active_count(), []
+
+    def interrupt():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        NeighborGraph(X, 20, **options)
+    assert time.monotonic() - sent[0] < 5, "the search went on"
+    timer.join()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5, True, "2"])

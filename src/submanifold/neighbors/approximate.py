@@ -8,6 +8,7 @@ float64, and how many neighbours were missed is measured on rows drawn at random
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import faiss
 import numpy as np
@@ -15,19 +16,20 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from submanifold.neighbors.exact import Plan, smallest
+from submanifold.neighbors.frame import Framed
 from submanifold.neighbors.progress import Report
 from submanifold.neighbors.projection import principal_coordinates
 from submanifold.neighbors.threads import limited
 
-__all__ = ["Approximation", "descend", "recall_interval", "recalls", "seconds"]
+__all__ = ["Approximation", "Effort", "descend", "recall_interval", "recalls"]
 
 Matrix = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _LEAST_RECALL = 0.99  # with which the bias of a likelihood estimate of dimension stays below half a per cent
 _PROBES = 500
+_TRIAL = 5000
 _HELD_BYTES = 2**30
-_ATTEMPTS = ((1.25, 8, 8), (2.0, 16, 12))  # factor of k, candidates more than that, rounds
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,107 @@ class Approximation:
     interval: tuple[float, float]
 
 
-def seconds(n: int, k: int) -> float:
-    """What the descent costs, in the units of `Plan.seconds`."""
-    return 3e-4 * n * max(1.0, k / 20)
+@dataclass(frozen=True)
+class Effort:
+    """How hard to descend.
+
+    Attributes:
+        factor: candidates of each point, in multiples of k.
+        more: candidates more than that.
+        rounds: rounds of descent.
+        cost: seconds in multiples of the least effort's, measured.
+    """
+
+    factor: float
+    more: int
+    rounds: int
+    cost: float
+
+    def seconds(self, n: int, k: int, d: int) -> float:
+        """What a descent in d coordinates costs, in the units of `Plan.seconds`."""
+        return self.cost * n * (1 + k / 20) * (1.1e-4 + 3.5e-7 * d)
 
 
-def descend(plan: Plan, k: int, *, seed: int, n_jobs: int, report: Report) -> Approximation | None:
-    """The k nearest neighbours of all points, or None where the recall stays below 0.99 whatever is tried."""
-    n = len(plan.framed)
-    rows = np.sort(np.random.default_rng(seed).choice(n, min(n, _PROBES), replace=False))
-    truth, _ = plan.of_rows(rows, k, n_jobs=n_jobs, report=report)  # (p, k)
-    x = _coordinates(plan)  # (n, d)
-    norms = plan.framed.norms()
-    if n < 8 * (2 * k + 16):  # descent needs room to descend in
+_EFFORTS = (Effort(1.25, 8, 8, 1.0), Effort(2.0, 16, 12, 2.0))
+
+
+def descend(plan: Plan, k: int, *, budget: float, seed: int, n_jobs: int, report: Report) -> Approximation | None:
+    """The k nearest neighbours of all points, or None where a recall of 0.99 is out of reach.
+
+    Each effort is tried on a random part of the points first, so that data of many intrinsic dimensions do not cost a
+    descent that fails: the share of missed neighbours grows about as the 1.75th power of the number of points.
+
+    Args:
+        plan: the points and how they would be searched exactly.
+        k: neighbours of each point.
+        budget: efforts that cost more, in the units of `Plan.seconds`, are not made.
+        seed: decides all that is random.
+        n_jobs: threads.
+        report: told of the progress.
+    """
+    n, least = len(plan.framed), 8 * (2 * k + 16)
+    if n < least:  # descent needs room to descend in
         return None
-    for factor, more, rounds in _ATTEMPTS:
-        width = min(int(factor * k) + more, n - 2)
-        with limited(1):  # faiss's descent gives another graph each time that threads share it
-            found = _graph(x, width, rounds, seed)
-            exact = plan.framed.distances(plan.framed, found, norms, n_jobs) / plan.framed.scale
-        distances, indices = smallest(exact, found, k)
-        if np.isfinite(distances).all():
-            found_of = recalls(distances[rows], truth)
-            if found_of.mean() >= _LEAST_RECALL:
-                return Approximation(distances, indices, float(found_of.mean()), recall_interval(found_of))
+    part = max(_TRIAL, n // 8, least)
+    whole = trial = _Descent(plan, k, seed, n_jobs, report)
+    efforts = [effort for effort in _EFFORTS if effort.seconds(n, k, whole.d) <= budget]
+    if efforts and part <= n // 2:
+        drawn = np.sort(np.random.default_rng(seed).choice(n, part, replace=False))
+        points = Framed(plan.framed.points.take(drawn), like=plan.framed)
+        trial = _Descent(Plan.of(points, k, None), k, seed, n_jobs, report)
+    for effort in efforts:
+        if trial is whole or 1 - trial.at(effort).recall <= (1 - _LEAST_RECALL) * (part / n) ** 1.75:
+            found = whole.at(effort)
+            if found.recall >= _LEAST_RECALL and np.isfinite(found.distances).all():
+                return found
     return None
+
+
+class _Descent:
+    """Descents of different effort among the same points, judged by the same sample of rows."""
+
+    def __init__(self, plan: Plan, k: int, seed: int, n_jobs: int, report: Report) -> None:
+        self.plan, self.k, self.seed, self.n_jobs, self.report = plan, k, seed, n_jobs, report
+
+    @property
+    def d(self) -> int:
+        """The number of coordinates in which candidates are sought."""
+        if self.plan.projection is not None:
+            return int(self.plan.projection.points.shape[1]) - 2
+        n, D = self.plan.framed.shape
+        return D if n * D * 4 <= _HELD_BYTES else min(D, 96)
+
+    @cached_property
+    def truth(self) -> tuple[Index, Matrix]:
+        """Rows drawn at random (p,), and the distances of their nearest neighbours (p, k)."""
+        n = len(self.plan.framed)
+        rows = np.sort(np.random.default_rng(self.seed).choice(n, min(n, _PROBES), replace=False))
+        return rows, self.plan.of_rows(rows, self.k, n_jobs=self.n_jobs, report=self.report)[0]
+
+    @cached_property
+    def coordinates(self) -> NDArray[np.float32]:
+        """Coordinates (n, d) in which candidates are near: those of the projection, all, or the principal ones."""
+        framed = self.plan.framed
+        if self.plan.projection is not None:
+            return self.plan.projection.points[:, :-2]
+        if self.d < framed.shape[1]:
+            return principal_coordinates(framed, self.d)
+        x = np.empty(framed.shape, dtype=np.float32)
+        for rows, block in framed.extended_blocks():
+            x[rows] = block[:, :-2]
+        return x
+
+    def at(self, effort: Effort) -> Approximation:
+        """The neighbours that `effort` finds; infinite distances where it finds fewer than k."""
+        framed = self.plan.framed
+        width = min(int(effort.factor * self.k) + effort.more, len(framed) - 2)
+        with limited(1):  # faiss's descent gives another graph each time that threads share it
+            candidates = _graph(self.coordinates, width, effort.rounds, self.seed)
+            exact = framed.distances(framed, candidates, self.n_jobs) / framed.scale
+        distances, indices = smallest(exact, candidates, self.k)
+        rows, truth = self.truth
+        found = recalls(distances[rows], truth)
+        return Approximation(distances, indices, float(found.mean()), recall_interval(found))
 
 
 def recalls(distances: Matrix, truth: Matrix) -> Matrix:
@@ -93,19 +171,6 @@ def recall_interval(found: Matrix) -> tuple[float, float]:
     return low, high
 
 
-def _coordinates(plan: Plan) -> NDArray[np.float32]:
-    """Coordinates (n, d) in which candidates are near: those of the projection, or all."""
-    n, D = plan.framed.shape
-    if plan.projection is not None:
-        return plan.projection.points[:, :-2]
-    if n * D * 4 > _HELD_BYTES:
-        return principal_coordinates(plan.framed, 96)
-    x = np.empty((n, D), dtype=np.float32)
-    for rows, block in plan.framed.extended_blocks():
-        x[rows] = block[:, :-2]
-    return x
-
-
 def _graph(x: NDArray[np.float32], width: int, rounds: int, seed: int) -> Index:
     """Candidates (n, width) of each of the points `x` (n, d), -1 where there are fewer; never the point itself."""
     index = faiss.IndexNNDescentFlat(x.shape[1], width)
@@ -116,7 +181,7 @@ def _graph(x: NDArray[np.float32], width: int, rounds: int, seed: int) -> Index:
     found = faiss.vector_to_array(index.nndescent.final_graph).reshape(len(x), -1).astype(np.int64)
     found[found == np.arange(len(x))[:, None]] = -1
     order = np.sort(found, axis=1)
-    again = np.flatnonzero((np.diff(order, axis=1) == 0).any(axis=1) & (order[:, 0] >= 0))
+    again = np.flatnonzero(((np.diff(order, axis=1) == 0) & (order[:, 1:] >= 0)).any(axis=1))
     for i in again:  # a candidate twice would count twice
         first = np.unique(found[i], return_index=True)[1]
         twice = np.setdiff1d(np.arange(found.shape[1]), first)

@@ -49,7 +49,6 @@ def search_on(
     import torch
 
     size = min(len(ref) - (own is not None), k + max(4, k // 8))
-    norms = queries.norms()
     last = np.empty(len(queries))
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
     with _full_precision():
@@ -58,10 +57,10 @@ def search_on(
             x = torch.as_tensor(queries.block(rows), device=device)  # (b, D) float64
             mine = None if own is None else torch.as_tensor(own[rows], device=device)
             found, last[rows] = _candidates(x, ref, mine, size, device, report)
-            exact = _distances(x, ref, found, device)
+            exact = _distances(queries, rows, ref, found, device)
             distances[rows], indices[rows] = smallest(exact, found.cpu().numpy(), k)
     if size < len(ref) - (own is not None):
-        error = rounding_error(ref.shape[1], distances[:, -1], norms)
+        error = rounding_error(ref.shape[1], distances[:, -1], queries.norms)
         reach = (distances[:, -1] * (1 + RELATIVE_ERROR)) ** 2
         missed = np.flatnonzero(~((last - error >= reach) | (distances[:, -1] == 0)))
         distances /= ref.scale
@@ -100,16 +99,20 @@ def _candidates(
     return found, least[:, -1].double().cpu().numpy()
 
 
-def _distances(x: torch.Tensor, ref: Framed, found: torch.Tensor, device: str) -> Matrix:
-    """Distances (b, s) in the frame from each of `x` (b, D) to the points `found` (b, s), by differences in float64."""
+def _distances(queries: Framed, rows: slice, ref: Framed, found: torch.Tensor, device: str) -> Matrix:
+    """Distances in the frame (b, s) from the queries of a slice (b) to the points `found` (b, s), in float64.
+
+    Differences are of points where they are: to centre them first would round away what nearly equal points differ by.
+    """
     import torch
 
     exact = torch.empty(found.shape, dtype=torch.float64, device=device)
-    step = max(1, _GATHERED // (8 * found.shape[1] * x.shape[1]))
-    for start in range(0, len(x), step):
-        rows = slice(start, start + step)
-        y = torch.as_tensor(ref.centred(found[rows].cpu().numpy()), device=device)  # (b, s, D)
-        exact[rows] = torch.linalg.vector_norm(y - x[rows, None, :], dim=2)
+    step = max(1, _GATHERED // (8 * found.shape[1] * ref.shape[1]))
+    for start in range(0, len(found), step):
+        some = slice(start, min(start + step, len(found)))
+        x = torch.as_tensor(queries.scaled(np.arange(rows.start + some.start, rows.start + some.stop)), device=device)
+        y = torch.as_tensor(ref.scaled(found[some].cpu().numpy()), device=device)  # (b, s, D)
+        exact[some] = torch.linalg.vector_norm(y - x[:, None, :], dim=2)
     return np.asarray(exact.cpu().numpy())
 
 

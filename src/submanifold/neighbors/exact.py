@@ -57,9 +57,12 @@ def search(
         n_jobs: threads.
         report: told of the progress, in pairs of points.
     """
+    framed = Framed(ref)
+    if queries is not None:
+        framed.check_reach(queries)
     if by_tree(ref):
-        return _by_tree(ref, ref if queries is None else queries, k, own, n_jobs)
-    plan = Plan.of(ref, k, None if queries is None else len(queries))
+        return _by_tree(framed, framed if queries is None else Framed(queries, like=framed), k, own, n_jobs)
+    plan = Plan.of(framed, k, None if queries is None else len(queries))
     if queries is None:
         return plan.everyone(k, n_jobs=n_jobs, report=report)
     return plan.of_queries(Framed(queries, like=plan.framed), k, own, n_jobs=n_jobs, report=report)
@@ -85,11 +88,11 @@ class Plan:
     seconds: float
 
     @classmethod
-    def of(cls, ref: Points, k: int, n_queries: int | None) -> Plan:
-        """The plan for `n_queries` queries of k neighbours, or for all points of `ref`."""
-        framed = Framed(ref)
+    def of(cls, framed: Framed, k: int, n_queries: int | None) -> Plan:
+        """The plan for `n_queries` queries of k neighbours, or for all points of `framed`."""
+        n = len(framed)
         with limited(1):
-            pairs = len(ref) * (len(ref) / 2 if n_queries is None else n_queries)
+            pairs = n * (n / 2 if n_queries is None else n_queries)
             projection, seconds = choose(framed, k + 1, pairs)
         return cls(framed, projection, seconds)
 
@@ -125,7 +128,6 @@ class _Search:
     def __init__(self, plan: Plan, queries: Framed, k: int, own: Index | None, n_jobs: int, report: Report) -> None:
         self.ref, self.projection = plan.framed, plan.projection
         self.queries, self.k, self.own, self.n_jobs, self.report = queries, k, own, n_jobs, report
-        self.norms = queries.norms()  # (m,)
         size = k + max(2, k // 16)
         if self.projection is not None:
             size = max(size, self.projection.size)
@@ -154,7 +156,7 @@ class _Search:
 
     def _settled(self, found: Index, last: Single) -> tuple[Matrix, Index]:
         """Exact distances of the candidates, and the rows that need more than these searched again."""
-        exact = self.queries.distances(self.ref, found, self.norms, self.n_jobs)  # (m, s)
+        exact = self.queries.distances(self.ref, found, self.n_jobs)  # (m, s)
         distances, indices = smallest(exact, found, self.k)
         if self.size < len(self.ref) - (self.own is not None):
             missed = np.flatnonzero(~self._certified(last, distances[:, -1]))
@@ -169,13 +171,14 @@ class _Search:
     def _certified(self, last: Single, r_k: Matrix) -> NDArray[np.bool_]:
         """Whether no point that is no candidate can be nearer than `r_k` (m,)."""
         reach = (r_k * (1 + RELATIVE_ERROR)) ** 2
-        error = self._error(r_k, self.norms, self.projection)
-        return np.asarray((2 * last.astype(np.float64) - error >= reach) | (r_k == 0))
+        error = self._error(r_k, self.queries.norms, self.projection)
+        known = np.where(np.isfinite(last), last, -np.inf)  # infinite: float32 overflowed, and nothing is known
+        return np.asarray((2 * known.astype(np.float64) - error >= reach) | (r_k == 0))
 
     def _again(self, rows: Index, r_k: Matrix, projection: Projection | None) -> tuple[Matrix, Index]:
         """The neighbours of `rows` (b,) among all points that float32 cannot tell to be farther than `r_k` (b,)."""
         with np.errstate(over="ignore"):
-            limits = ((r_k * (1 + RELATIVE_ERROR)) ** 2 + self._error(r_k, self.norms[rows], projection)) / 2
+            limits = ((r_k * (1 + RELATIVE_ERROR)) ** 2 + self._error(r_k, self.queries.norms[rows], projection)) / 2
             single = np.nextafter(limits.astype(np.float32), np.float32(np.inf))
         most = max(1024, 8 * self.k)
         query, point, many = ball(
@@ -239,20 +242,17 @@ def rounding_error(coordinates: int, r_k: Matrix, norms: Matrix) -> Matrix:
         return np.asarray(gamma * (2 * norms + r_k) ** 2 + coordinates * _UNDERFLOW)
 
 
-def _by_tree(ref: Points, queries: Points, k: int, own: Index | None, n_jobs: int) -> tuple[Matrix, Index]:
+def _by_tree(ref: Framed, queries: Framed, k: int, own: Index | None, n_jobs: int) -> tuple[Matrix, Index]:
     """The same by a k-d tree, for few coordinates."""
-    x = ref.array().astype(np.float64)
-    largest = float(np.abs(x).max())
-    scale = float(np.ldexp(1.0, min(1000, -int(np.frexp(largest)[1])))) if largest else 1.0
     extra = int(own is not None)
-    tree = cKDTree(x * scale)
-    distances, indices = tree.query(queries.array().astype(np.float64) * scale, k + extra, workers=n_jobs)
+    tree = cKDTree(ref.scaled(np.arange(len(ref))))
+    distances, indices = tree.query(queries.scaled(np.arange(len(queries))), k + extra, workers=n_jobs)
     distances, indices = distances.reshape(len(queries), -1), indices.reshape(len(queries), -1)  # (m, k + 1)
     if own is not None:
         same = indices == own[:, None]
         same[~same.any(axis=1), -1] = True  # among many copies a point need not find itself
         distances, indices = (part[~same].reshape(len(same), k) for part in (distances, indices))
-    return _sorted(distances / scale, indices.astype(np.int64))
+    return _sorted(distances / ref.scale, indices.astype(np.int64))
 
 
 def smallest(distances: Matrix, indices: Index, k: int) -> tuple[Matrix, Index]:

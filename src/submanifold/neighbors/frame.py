@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from submanifold.errors import InvalidInput
 from submanifold.neighbors.candidates import Single, extended
 from submanifold.neighbors.points import Points
 from submanifold.neighbors.threads import in_threads
@@ -21,6 +22,7 @@ RELATIVE_ERROR = 5e-11
 """Largest relative error of a distance."""
 
 _LARGEST_NORM = 1e15  # its square, and sums of such squares, are far from float32's overflow at 3e38
+_WIDEST = 1e140  # times the typical distance from the centre, from where on squares leave the range of float64
 _PLAIN = 1e-6  # coordinates between it and its inverse, not far off the origin, are left as they are
 _HELD_BYTES = 3 * 2**28  # of copies that are kept in memory for the duration of a search
 _BLOCK_BYTES = 2**25
@@ -35,6 +37,9 @@ class Framed:
     Args:
         points: the points, (n, D).
         like: framed points whose frame is used; by default that of the points themselves.
+
+    Raises:
+        InvalidInput: for points some of which lie 1e140 times as far out as most.
     """
 
     def __init__(self, points: Points, like: Framed | None = None) -> None:
@@ -48,6 +53,10 @@ class Framed:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def check_reach(self, queries: Points) -> None:
+        """Refuse queries that lie too far out for float64 to hold squares of their distances."""
+        _check_spread(_largest(queries, self.center), 1 / self.scale)
 
     @cached_property
     def held(self) -> Matrix:
@@ -85,6 +94,7 @@ class Framed:
         for rows in blocks_of(len(self), self.shape[1] + 2, _BLOCK_BYTES):
             yield rows, self.held_single[rows] if self.in_memory else extended(self.block(rows))
 
+    @cached_property
     def norms(self) -> Matrix:
         """The norms of the centred points, (n,)."""
         norms = np.empty(len(self))
@@ -92,7 +102,7 @@ class Framed:
             norms[rows] = np.linalg.norm(self.block(rows), axis=1)
         return norms
 
-    def distances(self, other: Framed, found: Index, norms: Matrix, n_jobs: int) -> Matrix:
+    def distances(self, other: Framed, found: Index, n_jobs: int) -> Matrix:
         r"""Distances in the frame (m, s) from each point (m, D) to the points `found` (m, s) of `other`; inf at -1.
 
         They come from $\lVert x\rVert^2 + \lVert y\rVert^2 - 2 x \cdot y$ in float64, and where that loses digits
@@ -100,25 +110,22 @@ class Framed:
         """
         exact, known = np.empty(found.shape), np.maximum(found, 0)
         D = self.shape[1]
-        u = 2.0**-53
-        least = (D + 8) * u / (2 * RELATIVE_ERROR)  # of a squared distance over (|x| + |y|)^2 that keeps its digits
+        least = (D + 8) * 2.0**-53 / (2 * RELATIVE_ERROR)  # of a squared distance over (|x| + |y|)^2 to keep its digits
 
         def part(rows: slice) -> None:
-            for cached in blocks_of(rows.stop - rows.start, found.shape[1] * D, _CACHE_BYTES):
-                few(slice(rows.start + cached.start, rows.start + cached.stop))
-
-        def few(rows: slice) -> None:
-            y = other.centred(known[rows])  # (b, s, D)
-            x = self.block(rows)  # (b, D)
-            there = np.einsum("bsd,bsd->bs", y, y) if not other.in_memory else other.squares[known[rows]]
-            here = norms[rows, None] ** 2
-            squared = here + there - 2 * np.matmul(y, x[:, :, None])[:, :, 0]  # (b, s)
-            lossy = squared < least * 2 * (here + there)
+            x, near = self.block(rows), known[rows]  # (b, D), (b, s)
+            products = np.empty(near.shape)
+            for few in blocks_of(len(x), near.shape[1] * D, _CACHE_BYTES):
+                np.matmul(other.centred(near[few]), x[few, :, None], out=products[few, :, None])
+            squares = self.norms[rows, None] ** 2 + other.norms[near] ** 2  # (b, s)
+            squared = squares - 2 * products
+            lossy = squared < 2 * least * squares
             if lossy.any():
                 i, j = np.nonzero(lossy)
-                squared[i, j] = self.squares_between(i + rows.start, other, known[rows][i, j])
+                squared[i, j] = self.squares_between(i + rows.start, other, near[i, j])
             exact[rows] = np.sqrt(squared)
 
+        _ = self.norms, other.norms  # once, before threads ask for them
         in_threads(part, [slice(i, min(i + 512, len(found))) for i in range(0, len(found), 512)], n_jobs)
         exact[found < 0] = np.inf
         return exact
@@ -131,11 +138,6 @@ class Framed:
             squared[pairs] = np.einsum("bd,bd->b", difference, difference)
         return squared
 
-    @cached_property
-    def squares(self) -> Matrix:
-        """Squared norms of the centred points in memory, (n,)."""
-        return np.asarray(np.einsum("nd,nd->n", self.held, self.held))
-
     def _centred(self, block: NDArray[np.floating]) -> Matrix:
         centred = block * np.float64(self.scale)
         centred -= self.center * self.scale
@@ -146,12 +148,10 @@ def _frame(points: Points) -> tuple[Matrix, float]:
     n = len(points)
     sample = points.gather(np.arange(0, n, max(1, n // 1000))).astype(np.float64)
     center = np.median(sample / 2, axis=0) * 2  # halves: two values near the largest float must not overflow
-    typical = float(np.median(np.abs(sample / 4 - center / 4).max(axis=1)))
-    largest = 0.0
-    for rows in points.blocks():
-        block = points.block(rows)
-        low, high = block.min(axis=0) / np.float64(4), block.max(axis=0) / np.float64(4)  # (D,) each
-        largest = max(largest, float(np.maximum(high - center / 4, center / 4 - low).max()))
+    away = np.abs(sample / 4 - center / 4).max(axis=1)
+    typical = float(np.median(away[away > 0])) if away.any() else 0.0
+    largest = _largest(points, center)
+    _check_spread(largest, typical)
     if typical > _PLAIN and largest < 1 / _PLAIN:
         spread = float(np.median(np.linalg.norm(sample - center, axis=1)))
         if np.linalg.norm(center) < 2 * spread:
@@ -159,6 +159,21 @@ def _frame(points: Points) -> tuple[Matrix, float]:
     typical = max(typical, largest / _LARGEST_NORM)
     exponent = -int(np.frexp(typical)[1]) - 2
     return center, float(np.ldexp(1.0, min(exponent, 1000)))
+
+
+def _largest(points: Points, center: Matrix) -> float:
+    """A quarter of the largest coordinate about `center`; a quarter, as nothing but sums may overflow."""
+    largest = 0.0
+    for rows in points.blocks():
+        block = points.block(rows)
+        low, high = block.min(axis=0) / np.float64(4), block.max(axis=0) / np.float64(4)  # (D,) each
+        largest = max(largest, float(np.maximum(high - center / 4, center / 4 - low).max()))
+    return largest
+
+
+def _check_spread(largest: float, typical: float) -> None:
+    if typical > 0 and largest / _WIDEST > typical:
+        raise InvalidInput("some points lie over 1e140 times as far out as most: remove them, or rescale the data")
 
 
 def blocks_of(n: int, row_size: int, memory: int) -> Iterator[slice]:

@@ -13,9 +13,8 @@ from submanifold.checks import check_choice, check_int
 from submanifold.errors import InvalidInput
 from submanifold.neighbors.devices import check_device
 from submanifold.neighbors.exact import search
-from submanifold.neighbors.metrics import Metric, check_metric, name_of
+from submanifold.neighbors.metrics import Metric, check_distances, check_metric, name_of, nearest_of
 from submanifold.neighbors.points import Points
-from submanifold.neighbors.precomputed import check_distances, nearest_of
 from submanifold.neighbors.progress import Report
 from submanifold.neighbors.storage import fingerprint, read, write
 from submanifold.neighbors.strategy import METHODS, Found, find
@@ -64,9 +63,10 @@ class NeighborGraph(Neighbors):
             searched among all points whatever `rows` is.
         metric: "euclidean", "precomputed", another name that scikit-learn's `pairwise_distances` knows, or a function
             of two points.
-        method: "exact"; "nn-descent" for nearest-neighbour descent, whose recall is measured on 500 rows, improved
-            below 0.99, and which gives way to exact search where that fails; or "auto", the one estimated to be faster,
-            exact for some rows, few points (some 30,000 at least) and metrics other than "euclidean".
+        method: "exact"; "nn-descent" for nearest-neighbour descent, whose recall is measured on 500 rows, and which
+            gives way to exact search where 0.99 is out of reach, as a trial on some of the points tells; or "auto",
+            the one estimated to be faster, exact for some rows, few points (some 30,000 at least) and metrics other
+            than "euclidean".
         n_jobs: threads; all processors by default.
         device: the torch device that exact search uses, such as "cuda"; by default that of a tensor on a graphics
             card, and otherwise the processor, without torch.
@@ -83,7 +83,8 @@ class NeighborGraph(Neighbors):
         recall_interval: its 95% interval.
 
     Raises:
-        InvalidInput: for data that `Points.of` refuses, k >= n, or arguments that are unknown or do not go together.
+        InvalidInput: for data that `Points.of` refuses, points 1e140 times as far out as most, k >= n, or arguments
+            that are unknown or do not go together.
     """
 
     rows: Index
@@ -268,8 +269,8 @@ def query(X_ref: ArrayLike | Points, X_query: ArrayLike | Points, k: int, *, n_j
     """The k points of `X_ref` (n, D) nearest to each point of `X_query` (m, D).
 
     Raises:
-        InvalidInput: for data that `submanifold.checks.check_matrix` refuses, different numbers of coordinates,
-            or k > n.
+        InvalidInput: for data that `Points.of` refuses, points 1e140 times as far out as most of `X_ref`, different
+            numbers of coordinates, or k > n.
     """
     ref = Points.of(X_ref, name="X_ref", min_rows=1)
     queries = Points.of(X_query, name="X_query", min_rows=1)

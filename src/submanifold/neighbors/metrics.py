@@ -1,13 +1,13 @@
-"""Neighbours by any distance that scikit-learn knows, or a function of two points."""
+"""Neighbours by any distance: one that scikit-learn knows, a function of two points, or a matrix of distances."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from submanifold.checks import nearest_match
 from submanifold.errors import InvalidInput
@@ -15,14 +15,15 @@ from submanifold.neighbors.exact import smallest
 from submanifold.neighbors.frame import blocks_of
 from submanifold.neighbors.points import Points
 from submanifold.neighbors.progress import Report
+from submanifold.neighbors.threads import in_threads
 
-__all__ = ["Metric", "check_metric", "least_of", "name_of", "nearest_by"]
+__all__ = ["Metric", "check_distances", "check_metric", "name_of", "nearest_by", "nearest_of"]
 
 Matrix = NDArray[np.float64]
 Index = NDArray[np.int64]
 Metric = str | Callable[[NDArray[Any], NDArray[Any]], float]
 
-_BLOCK_BYTES = 2**26
+_BLOCK_BYTES = 2**25
 _ROUNDING = 1e-6  # of single precision sums, relative to the largest distance
 
 
@@ -64,9 +65,10 @@ def nearest_by(
 
     x = ref.array()
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
-    for rows in blocks_of(len(queries), len(ref), _BLOCK_BYTES):
+
+    def part(rows: slice) -> None:
         try:
-            full = pairwise_distances(queries.block(rows), x, metric=metric, n_jobs=n_jobs)
+            full = pairwise_distances(queries.block(rows), x, metric=metric)
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidInput(f"metric={name_of(metric)} cannot be used on these points: {reason}") from error
@@ -75,12 +77,61 @@ def nearest_by(
             raise InvalidInput(
                 f"metric={name_of(metric)} gives distances that are negative or not finite: give another"
             )
-        distances[rows], indices[rows] = least_of(np.maximum(full, 0), None if own is None else own[rows], k)
+        distances[rows], indices[rows] = _least_of(np.maximum(full, 0), None if own is None else own[rows], k)
         report(full.size)
+
+    parts = blocks_of(len(queries), len(ref), _BLOCK_BYTES // 8)  # small: an interruption waits for those begun
+    in_threads(part, list(parts), n_jobs)
     return distances, indices
 
 
-def least_of(full: Matrix, own: Index | None, k: int) -> tuple[Matrix, Index]:
+def check_distances(X: Any, rows: ArrayLike | None) -> NDArray[Any]:
+    """The distances as they were given, (n, n), or (m, n) for `rows` (m,) of n points.
+
+    Raises:
+        InvalidInput: for a matrix of another shape, distances that are negative, NaN or infinite, a point at a distance
+            from itself, and a matrix that is not symmetric up to rounding.
+    """
+    raw: NDArray[Any] = np.asanyarray(X.detach().cpu() if hasattr(X, "detach") else X)
+    if raw.ndim != 2 or raw.dtype.kind not in "biuf" or raw.size == 0:
+        raise InvalidInput(f"X of shape {raw.shape} ({raw.dtype}) holds no distances: give real numbers (n, n)")
+    if rows is None and raw.shape[0] != raw.shape[1]:
+        raise InvalidInput(f"X has shape {raw.shape}: precomputed distances of all points are square, (n, n)")
+    if rows is not None and len(np.asarray(rows)) != raw.shape[0] != raw.shape[1]:
+        raise InvalidInput(f"X has shape {raw.shape}: give distances (m, n) from the m points of rows to all n")
+    largest = 0.0
+    for part in _row_blocks(raw):
+        block = np.asarray(raw[part], dtype=np.float64)
+        if not np.isfinite(block).all() or block.min() < 0:
+            raise InvalidInput("X holds distances that are negative, NaN or infinite: give finite ones from 0")
+        largest = max(largest, float(block.max()))
+    if largest == 0:
+        raise InvalidInput("X holds distances that are all 0: give distinct points")
+    if raw.shape[0] == raw.shape[1]:
+        if np.abs(np.asarray(np.diagonal(raw), dtype=np.float64)).max() > _ROUNDING * largest:
+            raise InvalidInput("X holds distances with a diagonal that is not 0: give distances (n, n)")
+        for part in _row_blocks(raw):
+            gap = np.abs(np.asarray(raw[part], dtype=np.float64) - np.asarray(raw[:, part], dtype=np.float64).T)
+            if gap.max() > _ROUNDING * largest:
+                raise InvalidInput("X holds distances that are not symmetric: give d(x, y) = d(y, x)")
+    return raw
+
+
+def nearest_of(raw: NDArray[Any], k: int, own: Index) -> tuple[Matrix, Index]:
+    """Distances and indices (m, k) of the nearest points by precomputed distances; see `check_distances`."""
+    at = own if raw.shape[0] == raw.shape[1] else np.arange(len(own))
+    distances, indices = np.empty((len(own), k)), np.empty((len(own), k), dtype=np.int64)
+    for rows in blocks_of(len(own), raw.shape[1], _BLOCK_BYTES):
+        full = np.array(raw[at[rows]], dtype=np.float64)  # (b, n)
+        distances[rows], indices[rows] = _least_of(full, own[rows], k)
+    return distances, indices
+
+
+def _row_blocks(raw: NDArray[Any]) -> Iterator[slice]:
+    return blocks_of(raw.shape[0], raw.shape[1], _BLOCK_BYTES)
+
+
+def _least_of(full: Matrix, own: Index | None, k: int) -> tuple[Matrix, Index]:
     """The k least of each row (b, n), never the point itself; ties by index."""
     if own is not None:
         full[np.arange(len(full)), own] = np.inf

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from submanifold.checks import points_of
+from submanifold.checks import check_dense, points_of
 from submanifold.errors import InvalidInput
 
 __all__ = ["Points"]
@@ -56,6 +56,7 @@ class Points:
             tensor = raw.detach().cpu()
             raw = tensor.float().numpy() if str(tensor.dtype) == "torch.bfloat16" else tensor.numpy()
         elif not isinstance(raw, np.memmap):
+            check_dense(raw, name=name)
             raw = _array(raw, name)
         if raw.dtype.kind not in "biuf":
             raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")

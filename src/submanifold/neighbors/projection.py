@@ -11,6 +11,7 @@ on a few points.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +52,13 @@ class Projection:
 
     @property
     def coordinates(self) -> int:
-        """Coordinates that the rounding error grows with; the residual norm's own error counts as 32 of them."""
-        return int(self.basis.shape[1]) + 1 + 32
+        r"""Coordinates that the rounding error grows with.
+
+        A residual norm in float64, the root of a difference of squares, is wrong by up to $\sqrt{D}\,2^{-25.5}$ of the
+        norm, which moves a bound as far as $\sqrt D$ more coordinates do.
+        """
+        D, m = map(int, self.basis.shape)
+        return m + 1 + math.isqrt(D) + 1
 
     def of(self, centred: Matrix) -> Single:
         """The extended projections of centred points (b, D)."""
@@ -75,7 +81,7 @@ def choose(ref: Framed, k: int, pairs: float) -> tuple[Projection | None, float]
     """
     n, D = ref.shape
     queries = pairs / n
-    dims = [m for m in _DIMS if m <= D // 3]
+    dims = [m for m in _DIMS if m <= min(n, D) // 3]
     if not dims or pairs * D < _LEAST_WORK:
         return None, _seconds(pairs, D, queries * 1.1 * k, D)
     rng = np.random.default_rng(0)

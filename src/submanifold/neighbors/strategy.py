@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.neighbors.approximate import descend, seconds
+from submanifold.neighbors.approximate import descend
 from submanifold.neighbors.devices import search_on
 from submanifold.neighbors.exact import Plan, by_tree, search
 from submanifold.neighbors.frame import Framed
@@ -66,9 +66,9 @@ def find(
         if not may_descend or (method == "auto" and len(points) <= _FEW):
             wanted = None if rows is None else points.take(own)
             return Found(*search(points, wanted, k, own, n_jobs=n_jobs, report=report))
-        plan = Plan.of(points, k, None)
-        if method == "nn-descent" or seconds(len(points), k) < plan.seconds:
-            near = descend(plan, k, seed=seed, n_jobs=n_jobs, report=report)
-            if near is not None:
-                return Found(near.distances, near.indices, "nn-descent", near.recall, near.interval)
+        plan = Plan.of(Framed(points), k, None)
+        budget = np.inf if method == "nn-descent" else plan.seconds
+        near = descend(plan, k, budget=budget, seed=seed, n_jobs=n_jobs, report=report)
+        if near is not None:
+            return Found(near.distances, near.indices, "nn-descent", near.recall, near.interval)
         return Found(*plan.everyone(k, n_jobs=n_jobs, report=report))
