@@ -4,10 +4,13 @@ BIN := .venv/bin
 SOURCE ?= digits
 OUT ?= lens-report
 
-.PHONY: lens test check test-all bench format clean
+.PHONY: lens dimension test check test-all bench format clean
 
 lens: .venv/ready
 	$(BIN)/submanifold lens $(SOURCE) --out $(OUT)
+
+dimension: .venv/ready
+	$(BIN)/submanifold dimension $(SOURCE)
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2

@@ -65,7 +65,7 @@ def test_json_is_one_document_with_every_part() -> None:
     keys = {"dimension", "interval", "rounded", "raw", "sampling_interval", "by_reference", "scale", "by_method"}
     keys |= {"by_class", "by_cluster", "pieces", "local", "scale_curve", "warnings", "n", "n_distinct", "ambient_dim"}
     assert keys <= set(document)
-    assert set(document["by_reference"]) == {"ball", "gaussian", "sphere"}
+    assert set(document["by_reference"]) == {"ball", "cube", "gaussian", "sphere"}
     assert document["n"] == 300
 
 

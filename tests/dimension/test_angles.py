@@ -49,7 +49,7 @@ def around_the_origin(neighbours):
 
 
 @pytest.mark.filterwarnings("ignore:X holds 1 copies", "ignore:Skipping check")
-@pytest.mark.parametrize("estimator", EVERY[::2], ids=str)
+@pytest.mark.parametrize("estimator", EVERY[::3], ids=str)
 def test_scikit_learn_accepts_the_estimator(estimator):
     check_estimator(estimator)
 
@@ -70,7 +70,7 @@ def test_invariant_under_isometry_scale_padding_and_order(estimator):
         np.testing.assert_allclose(estimator.fit(X[order]).dimension_pw_, local[order], rtol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 @pytest.mark.parametrize("d", [1, 2, 5, 10])
 def test_dimension_of_balls(d, seed):
     X = np.hstack([ball(800, d, seed), np.zeros((800, 3))])
@@ -85,7 +85,7 @@ def test_dimension_of_balls(d, seed):
         assert abs(value / d - 1) < margin, (estimator, value)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_dimension_of_curved_manifolds(seed):
     for d in (2, 4):
         X = sphere(1500, d, seed)
@@ -101,7 +101,7 @@ def test_rabid_is_unbiased_for_isotropic_directions(d):
     indices = np.arange(m * k).reshape(m, k)
     rows = np.full(m, m * k)
     patches = Patches(np.sort(np.linalg.norm(X[indices], axis=2), axis=1), indices, rows)
-    inverse = ABID(ver="RABID")._local(patches, X)
+    inverse = 1 / ABID(ver="RABID")._local(patches, X)
     assert abs(inverse.mean() - 1 / d) < 4 * inverse.std() / np.sqrt(m)
 
 
@@ -233,8 +233,8 @@ def test_abid_is_the_double_loop(k):
 @pytest.mark.parametrize("d", [1, 3, 8])
 def test_abid_of_a_cross_polytope_is_its_dimension(d):
     X, patches = around_the_origin(np.vstack([np.eye(d), -np.eye(d)]))
-    np.testing.assert_allclose(1 / ABID()._local(patches, X), [d], rtol=1e-12)
-    np.testing.assert_allclose(1 / ABID(ver="RABID")._local(patches, X), [2 * d - 1], rtol=1e-12)
+    np.testing.assert_allclose(ABID()._local(patches, X), [d], rtol=1e-12)
+    np.testing.assert_allclose(ABID(ver="RABID")._local(patches, X), [2 * d - 1], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

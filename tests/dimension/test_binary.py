@@ -39,15 +39,15 @@ def test_a_law_within_the_model_is_recovered():
     np.testing.assert_allclose((d0, d1), (70, 0.4), rtol=1e-6)
 
 
-def test_three_thousand_by_a_hundred_random_spins():
-    values = [BID().fit(bits(3000, 100, seed)) for seed in range(2)]
-    for fitted in values:
-        assert abs(fitted.dimension_ - 100) < 0.15  # the standard error is 0.04
-        assert abs(fitted.slope_) < 0.01
-        assert fitted.log_divergence_ < -11
-        np.testing.assert_allclose(fitted.probability_.sum(), 1)
-        np.testing.assert_allclose(fitted.model_.sum(), 1)
-    low, high = values[0].interval_
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_three_thousand_by_a_hundred_random_spins(seed):
+    fitted = BID().fit(bits(3000, 100, seed))
+    assert abs(fitted.dimension_ - 100) < 0.15  # the standard error is 0.04
+    assert abs(fitted.slope_) < 0.01
+    assert fitted.log_divergence_ < -11
+    np.testing.assert_allclose(fitted.probability_.sum(), 1)
+    np.testing.assert_allclose(fitted.model_.sum(), 1)
+    low, high = fitted.interval_
     assert low < 100 < high < 101
 
 

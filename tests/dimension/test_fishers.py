@@ -60,7 +60,7 @@ def test_counts_are_those_of_the_double_loop(monkeypatch, on_sphere, block):
     assert len(chosen) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 @pytest.mark.parametrize(("d", "margin"), [(3, 0.06), (6, 0.05), (12, 0.06)])
 def test_spheres_are_of_their_linear_dimension(d, margin, seed):
     X = sphere(1500, d, seed, d + 4)

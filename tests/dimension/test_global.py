@@ -39,7 +39,7 @@ def test_scikit_learn_accepts_the_estimator(estimator):
 
 
 @pytest.mark.parametrize("settings", [{}, {"degree": (1,)}, {"fraction": 0.7}, {"k1": 2, "k2": 40, "degree": (1, 3)}])
-@pytest.mark.parametrize("d", [1, 4, 15])
+@pytest.mark.parametrize("d", [1, pytest.param(4, marks=pytest.mark.slow), 15])
 def test_extrapolation_is_exact_on_the_poisson_model(d, settings):
     values = []
     for seed in range(10):
@@ -79,7 +79,7 @@ def test_averages_are_over_random_subsets():
     assert (abs(np.mean(drawn, axis=0) - averaged.mean(axis=0)) < 4 * error).all()
 
 
-@pytest.mark.parametrize("d", [8, 15])
+@pytest.mark.parametrize("d", [8, pytest.param(15, marks=pytest.mark.slow)])
 def test_extrapolation_corrects_curvature_and_boundaries(d):
     plain, corrected = [], []
     for seed in range(3):
@@ -90,7 +90,7 @@ def test_extrapolation_corrects_curvature_and_boundaries(d):
     assert np.mean(corrected) < 0.6 * np.mean(plain)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 @pytest.mark.parametrize(("d", "margin"), [(1, 0.06), (2, 0.06), (5, 0.08)])
 def test_geomle_of_known_manifolds(d, margin, seed):
     fitted = GeoMLE().fit(sphere(1500, d, seed))
@@ -181,6 +181,16 @@ def test_magnitude_of_segment_square_and_cube_from_below(d, low, high, seed):
     fitted = MagnitudeDimension().fit(np.random.default_rng(seed).uniform(size=(900, d)))
     assert low < fitted.dimension_ < high
     assert fitted.scales_[0] < fitted.scales_[np.argmax(fitted.slopes_)] < fitted.scales_[-1]
+
+
+def test_geomle_says_why_it_refuses():
+    # Short segments at the points of a grid: a line from near, four dimensions from farther away.
+    X = np.repeat(np.stack(np.meshgrid(*[np.arange(6.0)] * 4), axis=-1).reshape(-1, 4), 4, axis=0)[:1500]
+    X[:, 0] += np.random.default_rng(0).uniform(-0.2, 0.2, len(X))
+    with pytest.raises(InvalidInput, match="extrapolates them to 0 or below"):
+        GeoMLE().fit(X)
+    with pytest.raises(InvalidInput, match="values on a lattice"):
+        GeoMLE().fit(np.eye(40))
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def test_few_points_give_the_scales_they_have():
 
 
 @pytest.mark.filterwarnings("ignore:X holds 1 copies", "ignore:Skipping check")
-@pytest.mark.parametrize("estimator", [GRIDE(), GRIDE(2, 5), GRIDE(multiscale=True, range_max=4)], ids=str)
+@pytest.mark.parametrize("estimator", [GRIDE(2, 5), GRIDE(multiscale=True, range_max=4)], ids=str)
 def test_scikit_learn_accepts_the_estimator(estimator):
     check_estimator(estimator)
 

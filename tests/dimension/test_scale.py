@@ -76,8 +76,8 @@ def test_finest_scale_is_as_precise_as_asked():
     X = np.random.default_rng(1).random((500, 4))
     curve = curve_of(X)
     position = curve.finest(0.03)
-    assert curve.relative_error[position] <= 0.03
-    assert (curve.relative_error[:position] > 0.03).all()
+    assert 1.3 / np.sqrt(500 * (curve.ks[position] - 1)) <= 0.03 < 1.3 / np.sqrt(500 * (curve.ks[position - 1] - 1))
+    assert 0.5 < curve.relative_error[position] / 0.03 < 1.5
     reading = curve.reading(position)
     assert reading.dimension == pytest.approx(curve.calibrated[position])
     assert reading.interval[0] <= reading.sampling_interval[0] < reading.dimension < reading.interval[1]

@@ -72,7 +72,7 @@ def _methods(scores: Benchmark) -> Table:
 def _manifolds(scores: Benchmark) -> Table:
     from rich.table import Table
 
-    laws = list(scores.manifolds[0].by_reference)
+    laws = [law for law in scores.manifolds[0].by_reference if law != "ball"]  # that of the consensus
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", collapse_padding=True)
     table.add_column("manifold", no_wrap=True)
     for heading in ("d", "D", "found"):

@@ -10,14 +10,13 @@ $$ \hat d_{ABID} = \frac{k^2}{\sum_{i,j} \langle u_i, u_j \rangle^2}, \qquad
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.checks import check_choice, check_int
-from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.patches import blocks, offsets
+from submanifold.checks import check_choice
+from submanifold.dimension.averaging import LocalEstimator
+from submanifold.dimension.patches import blocks, directions
 from submanifold.dimension.variance import Patches
 
 __all__ = ["ABID"]
@@ -25,18 +24,13 @@ __all__ = ["ABID"]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-_POOLINGS: dict[str, Callable[[Vector], Any]] = {
-    "mean": lambda inverse: np.mean(1 / inverse),
-    "median": lambda inverse: np.median(1 / inverse),
-    "mle": lambda inverse: 1 / np.mean(inverse),
-}
-_INVERSES: dict[str, Callable[[Vector, int], Vector]] = {
-    "ABID": lambda total, k: total / k**2,
-    "RABID": lambda total, k: np.maximum(total - k, 0.0) / (k * (k - 1)),
+_VERSIONS: dict[str, Callable[[Vector, int], Vector]] = {  # from the sum of squared cosines over all i and j
+    "ABID": lambda total, k: k**2 / total,
+    "RABID": lambda total, k: k * (k - 1) / np.maximum(total - k, 0.0),
 }
 
 
-class ABID(NeighborEstimator):
+class ABID(LocalEstimator):
     r"""Angle-based intrinsic dimension: the inverse of the mean squared cosine between directions to neighbours.
 
     Distances matter only in choosing the neighbours, so that the estimate does not presume how densely points lie at
@@ -49,13 +43,13 @@ class ABID(NeighborEstimator):
 
     References:
         Thordsen and Schubert 2020, ABID: Angle based intrinsic dimensionality, Similarity Search and Applications,
-        arXiv:2006.12880, equation 8; the same 2022, ABID: Angle based intrinsic dimensionality - theory and analysis,
+        arXiv:2006.12880; the same 2022, ABID: Angle based intrinsic dimensionality - theory and analysis,
         Information Systems 108 (RABID).
 
     Args:
         n_neighbors: k, at least 3, and for "ABID" well above the dimension.
         ver: "ABID", with pairs of a direction and itself, or "RABID", without.
-        comb: how points are pooled: "mean", "median" or "mle" (harmonic mean).
+        comb: how points are pooled: "mean" (of finite values), "median" or "mle" (harmonic mean).
         random_state: seed of the splits behind `interval_`.
 
     Attributes:
@@ -64,7 +58,7 @@ class ABID(NeighborEstimator):
 
     n_splits = 10
     needs_points = True
-    least_neighbors = 3
+    fewest = 3
 
     def __init__(self, n_neighbors: int = 100, *, ver: str = "ABID", comb: str = "mean", random_state: int = 0) -> None:
         self.n_neighbors = n_neighbors
@@ -73,26 +67,17 @@ class ABID(NeighborEstimator):
         self.random_state = random_state
 
     def required_neighbors(self) -> int:
-        check_choice(self.ver, _INVERSES, name="ver")
-        check_choice(self.comb, _POOLINGS, name="comb")
-        return check_int(self.n_neighbors, name="n_neighbors", low=3)
+        check_choice(self.ver, _VERSIONS, name="ver")
+        return super().required_neighbors()
 
     def _local(self, patches: Patches, X: Matrix | None) -> Vector:
         assert X is not None
         k, D = patches.indices.shape[1], X.shape[1]
         total = np.empty(len(patches.rows))
         for rows in blocks(patches, D):
-            U = offsets(X, patches, rows)  # (b, k, D)
-            U /= np.linalg.norm(U, axis=2, keepdims=True)
+            U = directions(X, patches, rows)  # (b, k, D)
             Ut = U.transpose(0, 2, 1)
             M = Ut @ U if k > D else U @ Ut  # both have the same sum of squares
             total[rows] = np.einsum("bij,bij->b", M, M)
-        return np.asarray(_INVERSES[self.ver](total, k))
-
-    def _pool(self, local: Vector) -> float:
         with np.errstate(divide="ignore"):
-            return float(_POOLINGS[self.comb](local))
-
-    def _pointwise(self, local: Vector) -> Vector:
-        with np.errstate(divide="ignore"):
-            return np.asarray(1 / local)
+            return np.asarray(_VERSIONS[self.ver](total, k))

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from submanifold.checks import check_choice, check_int, check_matrix
-from submanifold.data.dataset import Dataset
+from submanifold.checks import check_choice, check_dense, check_int, check_matrix, points_of
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph
 
@@ -88,31 +87,43 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         smooth: bool | str = False,
         n_jobs: int | None = None,
     ) -> Self:
-        """Estimate the dimension of each point's neighbourhood by itself: the point and its nearest neighbours.
+        """Estimate the dimension of each neighbourhood by itself: the nearest neighbours of a point without the point.
 
         Args:
             X: points, (n, D).
             y: ignored.
-            n_neighbors: size of the neighbourhood without the point itself.
+            n_neighbors: size of the neighbourhood.
             precomputed_knn: indices of the neighbours, (n, k), in place of a search.
             smooth: also average over neighbourhoods, into `dimension_pw_smooth_`: "mean" (or True) or "harmonic".
             n_jobs: processes that share the work.
 
-        Sets `dimension_pw_` (n,), and `dimension_` to its mean.
-        """
-        from joblib import Parallel, delayed
+        Sets `dimension_pw_` (n,), NaN where a neighbourhood tells nothing, and `dimension_` to the mean of the others.
 
+        Raises:
+            InvalidInput: for what `fit` refuses, indices that are none, or where no neighbourhood tells anything.
+        """
+        self._forget()
         points = self._validated(X)
         if precomputed_knn is None:
             n_neighbors = check_int(n_neighbors, name="n_neighbors", low=2, high=len(points) - 1)
             precomputed_knn = NeighborGraph(points, n_neighbors).indices
-        around = np.column_stack([np.arange(len(points)), precomputed_knn])  # (n, k + 1)
-        local = Parallel(n_jobs=n_jobs)(delayed(_dimension_of)(self, points[patch]) for patch in around)
-        self.dimension_pw_ = np.asarray(local, dtype=np.float64)
-        self.dimension_ = float(np.mean(self.dimension_pw_))
+        near = _indices(precomputed_knn, len(points))
+        local = self._dimensions_of(points, near, n_jobs)
+        self.dimension_pw_ = local
+        self.dimension_ = float(np.mean(local[np.isfinite(local)]))
         self._interval_known = (0.0, float("inf"))
-        self._smooth(smooth, around)
+        self._smooth(smooth, np.column_stack([np.arange(len(points)), near]))
         return self
+
+    def _dimensions_of(self, X: Matrix, near: NDArray[np.int64], n_jobs: int | None) -> Vector:
+        """The dimension of each neighbourhood `near` (n, k), (n,)."""
+        from joblib import Parallel, delayed
+
+        found = Parallel(n_jobs=n_jobs)(delayed(_dimension_of)(self, X[patch]) for patch in near)
+        local = np.array([value for value, _ in found])
+        if not np.isfinite(local).any():
+            raise InvalidInput(f"no neighbourhood of {near.shape[1]} points has a dimension: {found[0][1]}")
+        return local
 
     def __getstate__(self) -> Any:
         """Without the data that an interval not yet asked for would be computed from."""
@@ -120,9 +131,20 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
             _ = self.interval_
         return super().__getstate__()
 
+    def _forget(self) -> None:
+        """Drop what an earlier fit has learned, of which not all need be learned again."""
+        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_interval_")]:
+            delattr(self, name)
+
+    def _adopt(self, fitted: Self) -> Self:
+        """Take over what an estimator with other parameters has learned; the parameters stay."""
+        self._forget()
+        parameters = self.get_params(deep=False)
+        self.__dict__.update({name: value for name, value in vars(fitted).items() if name not in parameters})
+        return self
+
     def _remember(self, interval: Callable[[], tuple[float, float]]) -> None:
         """Compute the interval when it is first asked for."""
-        self.__dict__.pop("_interval_known", None)
         self._interval_later = interval
 
     def _smooth(self, how: bool | str, around: NDArray[np.int64]) -> None:
@@ -131,14 +153,16 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
             self.dimension_pw_smooth_ = smoothed(self.dimension_pw_, around, harmonic=kind == "harmonic")
 
     def _validated(self, X: Any) -> Matrix:
-        if isinstance(X, Dataset):
-            X = X.flat()
-        elif hasattr(X, "detach"):
-            X = X.detach().cpu().numpy()
-        if isinstance(X, np.ndarray) and X.ndim > 2:
-            X = X.reshape(len(X), -1)
+        """The points as `check_matrix` has them, with the names of their features kept as scikit-learn does."""
+        check_int(self.random_state, name="random_state", low=0)
+        X = points_of(X)
+        check_dense(X, name="X")
+        if hasattr(X, "detach") or (isinstance(X, np.ndarray) and X.ndim > 2):
+            X = check_matrix(X)
+        if isinstance(X, np.ndarray) and X.ndim == 1:
+            raise InvalidInput(f"X has shape {X.shape}: give points as rows, (n, D), such as X[:, None]")
         try:
-            X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+            X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
         except ValueError as error:
             raise InvalidInput(str(error).splitlines()[0]) from error
         return check_matrix(X)
@@ -157,7 +181,20 @@ def smoothed(local: Vector, around: NDArray[np.int64], *, harmonic: bool) -> Vec
         return np.asarray(1 / np.mean(1 / values, axis=1))
 
 
-def _dimension_of(estimator: DimensionEstimator, X: Matrix) -> float:
+def _indices(near: Any, n: int) -> NDArray[np.int64]:
+    indices = np.asarray(near)
+    if indices.ndim != 2 or len(indices) != n or indices.dtype.kind not in "iu":
+        raise InvalidInput(f"precomputed_knn has shape {indices.shape}: give the neighbours of {n} points, (n, k)")
+    if indices.min() < 0 or indices.max() >= n:
+        raise InvalidInput(f"precomputed_knn names points from {indices.min()} to {indices.max()}: there are {n}")
+    return indices.astype(np.int64)
+
+
+def _dimension_of(estimator: DimensionEstimator, X: Matrix) -> tuple[float, str]:
+    """The dimension of a neighbourhood, or NaN and the reason."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return float(clone(estimator).fit(X).dimension_)
+        try:
+            return float(clone(estimator).fit(X).dimension_), ""
+        except InvalidInput as refusal:
+            return float("nan"), str(refusal)

@@ -41,7 +41,7 @@ class BID(CloudEstimator):
 
     References:
         Acevedo, Rodriguez and Laio 2025, Unsupervised detection of semantic correlations in big data, Communications
-        Physics 8, equations 2-5.
+        Physics 8.
 
     Args:
         alphamin: distances below their quantile of this order are left out of the fit.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numpy as np
 
 from submanifold.checks import check_choice, check_int
@@ -36,7 +34,7 @@ class Calibrated(NeighborEstimator):
 
     Args:
         n_neighbors: k, at least 2. The fewest see the least of curvature and boundary, more of them average over noise.
-        reference: "ball", "gaussian" or "sphere".
+        reference: "ball", "cube", "gaussian" or "sphere".
         random_state: seed of the splits behind `interval_`.
 
     Attributes:
@@ -57,18 +55,12 @@ class Calibrated(NeighborEstimator):
     reference_: str
     by_reference_: dict[str, float]
 
-    def fit(self, X: Any, y: Any = None, graph: NeighborGraph | None = None, **arguments: Any) -> Self:
-        """Estimate the dimension of `X`; see `submanifold.dimension.neighborhood.NeighborEstimator.fit`."""
-        super().fit(X, y, graph, **arguments)
-        self.raw_dimension_ = self.dimension_
-        self.reference_ = arguments.get("reference", self.reference)
-        self.by_reference_ = {name: self._calibrated((self.raw_dimension_,), name)[0] for name in REFERENCES}
-        self.dimension_ = self.by_reference_[self.reference_]
-        return self
-
     def required_neighbors(self) -> int:
         check_choice(self.reference, REFERENCES, name="reference")
         return check_int(self.n_neighbors, name="n_neighbors", low=2)
+
+    def least_neighbors(self) -> int:
+        return 2
 
     @property
     def sampling_interval_(self) -> tuple[float, float]:
@@ -88,6 +80,11 @@ class Calibrated(NeighborEstimator):
     def _pool(self, local: Vector) -> float:
         with np.errstate(divide="ignore"):
             return float(1 / np.mean(local))
+
+    def _learn(self, graph: NeighborGraph) -> None:
+        self.raw_dimension_, self.reference_ = self.dimension_, self.reference
+        self.by_reference_ = {name: self._calibrated((self.raw_dimension_,), name)[0] for name in REFERENCES}
+        self.dimension_ = self.by_reference_[self.reference_]
 
     def _calibrated(self, values: tuple[float, ...], reference: str) -> tuple[float, ...]:
         """The dimensions that read `values`; 0 and infinity stay what they are."""

@@ -14,6 +14,7 @@ from submanifold.dimension.pooling import heterogeneity_p_value
 from submanifold.dimension.reference import HIGHEST
 from submanifold.dimension.result import MethodEstimate
 from submanifold.dimension.scale import Reading, ScaleCurve
+from submanifold.dimension.wording import p_value
 from submanifold.neighbors import NeighborGraph, Points
 
 __all__ = ["caveats"]
@@ -66,7 +67,7 @@ def _pieces(pieces: Sequence[Piece]) -> str:
 def _duplicates(n: int, n_distinct: int) -> str:
     if n == n_distinct:
         return ""
-    return f"{n - n_distinct} of {n} points are copies of others and were dropped."
+    return f"{n - n_distinct:,} of {n:,} points are copies of others and were dropped."
 
 
 def _lattice(points: Points) -> str:
@@ -102,7 +103,7 @@ def _too_few(n: int, dimension: float) -> str:
     if dimension <= limit:
         return ""
     return (
-        f"{n} points resolve dimensions up to about {limit:.1f} (2 log10 n): above it, estimates from distances to "
+        f"{n:,} points resolve dimensions up to about {limit:.1f} (2 log10 n): above it, estimates from distances to "
         "neighbours read too little. The consensus is corrected for that; the other methods are not."
     )
 
@@ -176,8 +177,8 @@ def _places(found: LocalDimension) -> str:
         return ""
     low, high = np.quantile(found.dimension, [0.1, 0.9])
     return (
-        f"The dimension differs from place to place, by about {found.spread:.0%} beyond its error (p = "
-        f"{found.p_value:.1g}): 10% and 90% quantiles of the local dimension are {low:.1f} and {high:.1f}."
+        f"The dimension differs from place to place, by about {found.spread:.0%} beyond its error ("
+        f"{p_value(found.p_value)}): 10% and 90% quantiles of the local dimension are {low:.1f} and {high:.1f}."
     )
 
 
@@ -188,7 +189,7 @@ def _outliers(graph: NeighborGraph, dimension: float) -> str:
     if not 0 < far <= _FEW * len(nearest):
         return ""
     return (
-        f"{far} of {len(nearest)} points lie far from all others (over {times:.0f} times the usual distance to a "
+        f"{far:,} of {len(nearest):,} points lie far from all others (over {times:.0f} times the usual distance to a "
         "neighbour): outliers hardly move estimates from neighbours, but any that look at the whole cloud."
     )
 

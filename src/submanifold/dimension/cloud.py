@@ -14,7 +14,7 @@ from submanifold.dimension.duplicates import drop_duplicates
 from submanifold.dimension.variance import log_interval
 from submanifold.errors import InvalidInput
 
-__all__ = ["CloudEstimator"]
+__all__ = ["CloudEstimator", "some_of"]
 
 
 class CloudEstimator(DimensionEstimator):
@@ -35,6 +35,7 @@ class CloudEstimator(DimensionEstimator):
             InvalidInput: for data that scikit-learn refuses, too few distinct points, or points from which the
                 estimator can tell nothing.
         """
+        self._forget()
         points = self._validated(X)
         n = len(points)
         if self.drops_copies:
@@ -64,8 +65,19 @@ class CloudEstimator(DimensionEstimator):
         for split in range(self.n_splits):
             order = np.random.default_rng([self.random_state, split]).permutation(len(X))
             parts: tuple[NDArray[np.int64], NDArray[np.int64]] = order[:half], order[half : 2 * half]
-            first, second = (self._estimate(X[part], np.random.default_rng(split)) for part in parts)
+            try:
+                first, second = (self._estimate(X[part], np.random.default_rng(split)) for part in parts)
+            except InvalidInput:  # half of the points tells nothing
+                return 0.0, float("inf")
             with np.errstate(divide="ignore", invalid="ignore"):
                 squares.append(float(np.log(first / second)) ** 2 / 4)
         variance = float(np.mean(squares))
         return log_interval(value, variance, self.n_splits) if np.isfinite(variance) else (0.0, float("inf"))
+
+
+def some_of(X: Matrix, most: int, rng: np.random.Generator) -> Matrix:
+    """At most `most` points, farthest from the mean first: the same ones however rows are ordered or turned."""
+    V = X - X[0]
+    V /= np.abs(V).max()  # squares stay inside float64
+    X = X[np.argsort(-np.linalg.norm(V - V.mean(axis=0), axis=1), kind="stable")]
+    return X if len(X) <= most else X[np.sort(rng.choice(len(X), most, replace=False))]

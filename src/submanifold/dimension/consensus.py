@@ -59,10 +59,10 @@ def estimate(
     The maximum likelihood estimate is read at all scales and corrected for what it misses on a uniform ball of equal n
     and k (`submanifold.dimension.scale`). The consensus is the corrected value at the finest scale that is free of
     noise and read to 3%: there curvature, boundary and gaps matter least. Its interval holds the sampling error, and
-    what a ball, a Gaussian and a sphere would make of the same reading. Other methods are shown beside it, each with
-    what it would read in a ball of the consensus' dimension, so that a method that reads too little everywhere is not
-    taken for one that disagrees. Where the data are a union of pieces of different dimension there is no consensus,
-    and the pieces are shown instead.
+    what a ball, a cube, a Gaussian and a sphere would make of the same reading. Other methods are shown beside it, each
+    with what it would read in a ball of the consensus' dimension, so that a method that reads too little everywhere is
+    not taken for one that disagrees. Where the data are a union of pieces of different dimension there is no
+    consensus, and the pieces are shown instead.
 
     With `methods` given, the consensus is the mean of exactly these, with a random effect for the method (DerSimonian
     and Laird 1986, see `submanifold.dimension.pooling`).
@@ -131,7 +131,9 @@ def estimate(
         n=n_given,
         n_distinct=n,
         ambient_dim=D,
+        search=graph.method,
         recall=graph.recall,
+        recall_interval=graph.recall_interval,
     )
 
 

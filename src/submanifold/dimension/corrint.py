@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_int
 from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.variance import Patches, half_size, largest_split, log_interval, split_variance
+from submanifold.dimension.variance import Patches
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph
 
@@ -26,6 +26,7 @@ Index = NDArray[np.int64]
 _BLOCK_VALUES = 2**23
 _UNIT_ROUNDOFF = 2.0**-53
 _TIE = 1 + 1e-12  # a radius is itself a distance, which another formula may round up
+_TIED = 0.6  # the part of pairs within a radius that are at it, beyond which C(r) is the staircase of a lattice
 
 
 class CorrInt(NeighborEstimator):
@@ -38,10 +39,10 @@ class CorrInt(NeighborEstimator):
     those of the dense regions.
 
     A matrix of distances (`DM=True` in scikit-dimension) is given as a complete graph,
-    `NeighborGraph.from_arrays(distances, indices)` of n - 1 sorted neighbours a point.
+    `NeighborGraph(distances, n - 1, metric="precomputed")`.
 
     References:
-        Grassberger and Procaccia 1983, Measuring the strangeness of strange attractors, Physica D 9, equations 1-3.
+        Grassberger and Procaccia 1983, Measuring the strangeness of strange attractors, Physica D 9.
 
     Args:
         k1: neighbours that the smaller radius holds, at the median point.
@@ -52,8 +53,6 @@ class CorrInt(NeighborEstimator):
         InvalidInput: besides what `fit` refuses, a graph without points of which more neighbours would be needed.
     """
 
-    _known: NeighborGraph
-
     def __init__(self, k1: int = 10, k2: int = 20, *, random_state: int = 0) -> None:
         self.k1 = k1
         self.k2 = k2
@@ -62,51 +61,41 @@ class CorrInt(NeighborEstimator):
     def required_neighbors(self) -> int:
         return check_int(self.k2, name="k2", low=check_int(self.k1, name="k1") + 1)
 
-    def _searched(self, X: Vector) -> NeighborGraph:
-        self._known = super()._searched(X)
-        return self._known
+    def least_neighbors(self) -> int:
+        return self.k1 + 1
 
-    def _check_graph(self, graph: NeighborGraph, X: Vector | None) -> None:
-        super()._check_graph(graph, X)
-        self._known = graph
+    def _patches(self, graph: NeighborGraph) -> Patches:
+        # Neighbours beyond the k2-th, which the graph holds for the interval, leave fewer pairs to be counted.
+        return Patches.of(graph, graph.k)
 
     def _local(self, patches: Patches, X: Vector | None) -> Vector:
-        # Neighbours beyond the k2-th, which the graph holds for the interval, leave fewer pairs to be counted.
-        return self._counts(Patches.of(self._known, self._known.k), X, None)
+        return self._counts(patches, X, None)
+
+    def _of_half(self, half: Patches, X: Vector | None) -> Vector:
+        return self._counts(half, X, np.union1d(half.rows, half.indices))
 
     def _pool(self, local: Vector) -> float:
-        count = local[:, :2].sum(axis=0)  # pairs within r1 and r2
-        r1, r2 = local[0, 2:]
-        if not r2 > r1 * _TIE:
-            return float("inf")
+        count, at = local[:, :4].sum(axis=0).reshape(2, 2)  # pairs within r1 and r2, and pairs at these distances
+        r1, r2 = local[0, 4:]
+        if not r2 > r1 * _TIE or (at > _TIED * count).any():
+            return float("nan")
         return float(np.log(count[1] / count[0]) / np.log(r2 / r1))
 
-    def _interval(self, value: float, graph: NeighborGraph, X: Vector | None) -> tuple[float, float]:
-        k = min(half_size(self.k2, graph.n_points), largest_split(graph.k, graph.n_points))
-        if k <= self.k1:
-            return 0.0, float("inf")
-
-        def log_dimension(half: Patches) -> float:
-            members = np.union1d(half.rows, half.indices)
-            return float(np.log(self._pool(self._counts(half, X, members))))
-
-        variance = float(split_variance(graph, k, log_dimension, n_splits=self.n_splits, seed=self.random_state))
-        return log_interval(value, variance, self.n_splits) if np.isfinite(variance) else (0.0, float("inf"))
-
     def _counts(self, patches: Patches, X: Vector | None, members: Index | None) -> Vector:
-        """Pairs within r1 and within r2 of each row among the points `members`, and these radii: (m, 4)."""
+        """Pairs within r1 and r2 of each row among points `members`, pairs at r1 and r2, and these radii: (m, 6)."""
         T = patches.distances  # (m, K)
         radii = np.median(T[:, [self.k1 - 1, min(self.k2, T.shape[1]) - 1]], axis=0)
         counts = np.stack([np.less_equal(T, r * _TIE).sum(axis=1) for r in radii], axis=1).astype(np.float64)  # (m, 2)
+        at = counts - np.stack([np.less(T, r / _TIE).sum(axis=1) for r in radii], axis=1)
         beyond = np.flatnonzero(T[:, -1] <= radii[1] * _TIE)  # more points may be within r2 than are known
         if len(beyond) and X is not None:
             counts[beyond] = _pairs(X, patches.rows[beyond], members, radii * _TIE)
-        elif len(beyond) and members is None and T.shape[1] < self._known.n_points - 1:
+        elif len(beyond) and members is None and T.shape[1] < self.n_points_ - 1:
             raise InvalidInput(
                 f"graph holds {T.shape[1]} neighbours a point, of which all are within r2 at {len(beyond)} points: "
                 "give the points as well, or more neighbours"
             )
-        return np.hstack([counts, np.broadcast_to(radii, counts.shape)])
+        return np.hstack([counts, at, np.broadcast_to(radii, counts.shape)])
 
 
 def _pairs(X: Vector, rows: Index, members: Index | None, radii: Vector) -> Vector:

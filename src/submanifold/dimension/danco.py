@@ -22,10 +22,11 @@ from submanifold.dimension.danco_reference import (
     Reference,
     direction_statistics,
     mean_concentration,
-    ratio_dimension,
 )
+from submanifold.dimension.gride import ratio_dimension
+from submanifold.dimension.mind import likeliest_dimension
 from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.patches import blocks, offsets
+from submanifold.dimension.patches import blocks, directions
 from submanifold.dimension.variance import Patches
 
 __all__ = ["DANCo", "direction_divergence", "ratio_divergence"]
@@ -50,14 +51,12 @@ class DANCo(NeighborEstimator):
 
     - `ver="DANCo"` and "DANCoFit" are the same here: both hold the data against a table over n (16 to 102,400, the last
       for more points) and d for k = 10, and against simulations made on first use for other k, smooth in d.
-    - "MIND_MLk" is $\hat d_{data}$ itself, without calibration, at most D; "MIND_MLi" the integer of largest likelihood
-      (Rozza et al. 2012, equations 7-9).
+    - "MIND_MLk" is $\hat d_{data}$ itself, without calibration, in [1, D]; "MIND_MLi" the integer of largest likelihood
+      (`submanifold.dimension.mind.MiND_ML`).
 
     The reference ends at d = 120; a warning says so where the answer is that end.
 
-    With 2500 points, balls of d = 1, ..., 80 are found within 1%, spheres, which have no boundary, are read 2 to 6% too
-    high, and Gaussian clouds up to 10% (d = 10). On the 24 benchmark manifolds of Campadelli and others the mean error
-    is 7%, and 5% with `fractal=False`.
+    Spheres, which have no boundary, and Gaussian clouds, whose density falls slowly, are read a few percent too high.
 
     Where scikit-dimension differs: the ratio dimensions that it finds in simulated balls stop at k, so that above
     some 12 dimensions angles alone decide; its angle $\arctan(\bar S / \bar C)$ is that of a mean direction only where
@@ -66,7 +65,7 @@ class DANCo(NeighborEstimator):
 
     References:
         Ceruti, Bassis, Rozza, Lombardi, Casiraghi and Campadelli 2014, DANCo: An intrinsic dimensionality estimator
-        exploiting angle and norm concentration, Pattern Recognition 47, arXiv:1206.3881, equations 4-8 and section 4;
+        exploiting angle and norm concentration, Pattern Recognition 47, arXiv:1206.3881;
         Rozza, Lombardi, Ceruti, Casiraghi and Campadelli 2012, Novel high intrinsic dimensionality estimators.
 
     Args:
@@ -79,7 +78,6 @@ class DANCo(NeighborEstimator):
 
     n_splits = 10
     needs_points = True
-    least_neighbors = 4
 
     def __init__(
         self, k: int = 10, D: int | None = None, *, ver: str = "DANCo", fractal: bool = True, random_state: int = 0
@@ -96,17 +94,18 @@ class DANCo(NeighborEstimator):
             check_int(self.D, name="D")
         return check_int(self.k, name="k", low=3) + 1
 
+    def least_neighbors(self) -> int:
+        return 4
+
     def _local(self, patches: Patches, X: Matrix | None) -> Vector:
-        """Logarithm of the distance ratio, mean angle, concentration, and the sizes k, n and D, (m, 6)."""
+        """Logarithm of the inverse distance ratio, mean angle, concentration, and the sizes k, n and D, (m, 6)."""
         assert X is not None
         k = patches.indices.shape[1] - 1
         near = Patches(patches.distances[:, :k], patches.indices[:, :k], patches.rows)
         local = np.empty((len(patches.rows), 6))
-        local[:, _LOG_RATIO] = np.log(patches.distances[:, 0]) - np.log(patches.distances[:, k])
+        local[:, _LOG_RATIO] = np.log(patches.distances[:, k]) - np.log(patches.distances[:, 0])
         for rows in blocks(near, X.shape[1]):
-            U = offsets(X, near, rows)  # (b, k, D)
-            U /= np.linalg.norm(U, axis=2, keepdims=True)
-            local[rows, _ANGLE], local[rows, _TAU] = direction_statistics(U)
+            local[rows, _ANGLE], local[rows, _TAU] = direction_statistics(directions(X, near, rows))
         # Halves of the data behind the interval are held against the reference for all points too: its bias is theirs.
         local[:, _NEIGHBORS:] = k, *X.shape
         return local
@@ -115,7 +114,8 @@ class DANCo(NeighborEstimator):
         if len(local) == 0:
             return float("nan")
         k, D = int(local[0, _NEIGHBORS]), int(local[0, _COORDINATES])
-        raw = ratio_dimension(local[:, _LOG_RATIO], k)
+        s = local[:, _LOG_RATIO]
+        raw = ratio_dimension(s[s > 0], 1, k + 1)
         if not np.isfinite(raw):
             return float("nan")
         return _VERSIONS[self.ver](self, local, raw, D if self.D is None else self.D)
@@ -146,17 +146,9 @@ class DANCo(NeighborEstimator):
             )
         return value
 
-    def _most_likely(self, local: Vector, raw: float, most: int) -> float:
-        return min(max(raw, 1.0), float(most))
-
-    def _most_likely_integer(self, local: Vector, raw: float, most: int) -> float:
-        s = local[:, _LOG_RATIO]
-        s = s[s < 0]
-        candidates = np.clip([np.floor(raw), np.ceil(raw)], 1, most)  # the likelihood has one maximum
-        logs = [
-            np.log(d) + np.mean((d - 1) * s + (local[0, _NEIGHBORS] - 1) * np.log(-np.expm1(d * s))) for d in candidates
-        ]
-        return float(candidates[np.argmax(logs)])
+    def _likeliest(self, local: Vector, raw: float, most: int) -> float:
+        s, k = local[:, _LOG_RATIO], int(local[0, _NEIGHBORS])
+        return likeliest_dimension(s, k, largest=most, integer=self.ver == "MIND_MLi")
 
 
 def ratio_divergence(d: float, other: Vector, k: int) -> Vector:
@@ -206,8 +198,8 @@ def direction_divergence(nu: float, tau: float, other_nu: Vector, other_tau: Vec
 _VERSIONS: dict[str, Callable[[DANCo, Vector, float, int], float]] = {
     "DANCo": DANCo._calibrated,
     "DANCoFit": DANCo._calibrated,
-    "MIND_MLk": DANCo._most_likely,
-    "MIND_MLi": DANCo._most_likely_integer,
+    "MIND_MLk": DANCo._likeliest,
+    "MIND_MLi": DANCo._likeliest,
 }
 
 

@@ -26,6 +26,8 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 from scipy.special import i0e, i1e
 
+from submanifold.dimension.gride import ratio_dimension
+
 __all__ = [
     "LARGEST_DIMENSION",
     "Reference",
@@ -33,7 +35,6 @@ __all__ = [
     "concentration",
     "direction_statistics",
     "mean_concentration",
-    "ratio_dimension",
 ]
 
 Vector = NDArray[np.float64]
@@ -97,31 +98,6 @@ def mean_concentration(taus: Vector) -> float:
     """The mean over neighbourhoods that have one; 0 if none has."""
     known = taus[~np.isnan(taus)]
     return float(np.mean(known)) if len(known) else 0.0
-
-
-def ratio_dimension(log_ratios: Vector, k: int) -> float:
-    r"""The d that maximises $\sum_i \log g(\rho_i; k, d)$ for `log_ratios` $\log \rho_i$; NaN if all are 0.
-
-    With $s = \log \rho$ the score is $\sum_i 1/d + s_i - (k-1) s_i / (\rho_i^{-d} - 1)$, which falls in d: Newton's
-    method in log d, kept inside a bracket that shrinks.
-    """
-    s = log_ratios[log_ratios < 0]  # a ratio of 1 has likelihood 0 whatever d is
-    if len(s) == 0:
-        return float("nan")
-    low, high = -50.0, 50.0  # of log d
-    t = float(np.log(np.log(k + 1.0) / -s.mean()))
-    for _ in range(100):
-        x = np.exp(t) * s  # (m,), negative
-        rest = np.expm1(np.minimum(-x, 700.0))
-        score = float(np.mean(1 + x - (k - 1) * x / rest))  # d times the score
-        low, high = (t, high) if score > 0 else (low, t)
-        slope = float(np.mean(x - (k - 1) * x * (rest + x * (rest + 1)) / rest**2)) if rest.max() < 1e150 else 0.0
-        step = t - score / slope if slope < 0 else (low + high) / 2
-        step = step if low < step < high else (low + high) / 2
-        if abs(step - t) < 1e-12:
-            break
-        t = step
-    return float(np.exp(t))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,12 +202,12 @@ def _simulate(d: int, n: int, k: int, queries: int, rng: np.random.Generator) ->
             r = np.take_along_axis(r, order, axis=1)
             V = np.take_along_axis(V, order[:, :k, None], axis=1) / r[:, :k, None]  # (b, k, d)
             angle, tau = direction_statistics(V)
-            ratios.append(np.log(r[:, 0] / r[:, k]))
+            ratios.append(np.log(r[:, k] / r[:, 0]))
             angles.append(angle)
             taus.append(tau)
         queries -= m
     return (
-        float(np.log(ratio_dimension(np.concatenate(ratios), k))),
+        float(np.log(ratio_dimension(np.concatenate(ratios), 1, k + 1))),
         float(np.mean(np.concatenate(angles))),
         float(np.log(mean_concentration(np.concatenate(taus)))),
     )

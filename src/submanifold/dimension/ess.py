@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from submanifold.checks import check_choice, check_int
-from submanifold.dimension.neighborhood import NeighborEstimator
+from submanifold.dimension.averaging import LocalEstimator
 from submanifold.dimension.patches import blocks, offsets
 from submanifold.dimension.variance import Patches
 from submanifold.errors import InvalidInput
@@ -40,27 +40,21 @@ Matrix = NDArray[np.float64]
 
 _LARGEST = 2**14
 _MOST_SIMPLICES = 5000
-_POOLINGS: dict[str, Callable[[Vector], Any]] = {
-    "mean": np.mean,
-    "median": np.median,
-    "mle": lambda local: 1 / np.mean(1 / local),
-}
 
 
-class ESS(NeighborEstimator):
+class ESS(LocalEstimator):
     r"""The expected-simplex-skewness estimator: dimension from the angles and volumes within a neighbourhood.
 
     The skewness of a neighbourhood is compared with its expectation for n = d, d + 1, ... and interpolated linearly
     between the two values of n that enclose it, as the paper does. Lengths weigh the directions, so that points near
     the centroid, whose direction noise decides, count little.
 
-    `n_neighbors` is 20 by default and 100 in scikit-dimension: neighbourhoods of 20 are as accurate where data are flat
-    and, with five times fewer points, follow a curved manifold more closely (mean error 15% in place of 20% on the
-    benchmark manifolds of Campadelli and others). Give 100 for the same numbers.
+    `n_neighbors` is 20 by default and 100 in scikit-dimension: neighbourhoods of 20 follow a curved manifold more
+    closely. Give 100 for the same numbers.
 
     References:
         Johnsson, Soneson and Fontes 2015, Low bias local intrinsic dimension estimation from expected simplex skewness,
-        IEEE Transactions on Pattern Analysis and Machine Intelligence 37, section 3 and equations 2-6.
+        IEEE Transactions on Pattern Analysis and Machine Intelligence 37.
 
     Args:
         ver: "a" (volumes) or "b" (cosines, which need d = 1).
@@ -77,7 +71,6 @@ class ESS(NeighborEstimator):
 
     n_splits = 10
     needs_points = True
-    least_neighbors = 3
 
     essval_: Vector
 
@@ -90,22 +83,23 @@ class ESS(NeighborEstimator):
         self.comb = comb
         self.random_state = random_state
 
+    def least_neighbors(self) -> int:
+        return self.d + 2
+
     def required_neighbors(self) -> int:
         check_choice(self.ver, _SKEWNESS, name="ver")
-        check_choice(self.comb, _POOLINGS, name="comb")
         d = check_int(self.d, name="d")
         if self.ver == "b" and d != 1:
             raise InvalidInput(f"d={d} is not accepted with ver='b', which compares pairs: give d=1, or ver='a'")
-        return check_int(self.n_neighbors, name="n_neighbors", low=d + 2)
+        return super().required_neighbors()
 
-    def fit(self, X: Any, y: Any = None, graph: NeighborGraph | None = None, **settings: Any) -> Self:
-        super().fit(X, y, graph, **settings)
-        n, expected = _expected(settings.get("ver", self.ver), settings.get("d", self.d))
+    def _learn(self, graph: NeighborGraph) -> None:
+        n, expected = _expected(self.ver, self.d)
         self.essval_ = np.interp(self.dimension_pw_, n, expected)  # undoes the interpolation
-        return self
 
     def fit_once(self, X: Any, y: Any = None) -> Self:
         """Take all of `X` (n, D) as one neighbourhood: `dimension_` and `essval_` are its two numbers."""
+        self._forget()
         points = self._validated(X)
         scale = np.abs(points - points[0]).max()
         skewness = self._skewness((points / scale - points[0] / scale)[None])
@@ -131,12 +125,6 @@ class ESS(NeighborEstimator):
         if self.d > 1:
             return _volumes(G, _simplices(G.shape[1], self.d + 1, self.random_state))
         return _SKEWNESS[self.ver](G)
-
-    def _pool(self, local: Vector) -> float:
-        return float(_POOLINGS[self.comb](local))
-
-    def _pointwise(self, local: Vector) -> Vector:
-        return local
 
 
 def expected_skewness(n: Vector, ver: str, d: int) -> Vector:

@@ -46,7 +46,7 @@ class FisherS(CloudEstimator):
 
     References:
         Albergante, Bac and Zinovyev 2019, Estimating the effective dimension of large biological datasets using Fisher
-        separability analysis, IJCNN, arXiv:1901.06328, equations 2-5; Gorban, Golubkov, Grechuk, Mirkes and Tyukin
+        separability analysis, IJCNN, arXiv:1901.06328; Gorban, Golubkov, Grechuk, Mirkes and Tyukin
         2018, Correction of AI systems by linear discriminants.
 
     Args:

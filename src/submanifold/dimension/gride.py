@@ -14,11 +14,8 @@ root rises to it without ever passing it. $N / (n_1 \sum s_i)$ is such a point, 
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from numpy.typing import NDArray
 
 from submanifold.checks import check_int
 from submanifold.dimension.neighborhood import NeighborEstimator
@@ -78,8 +75,7 @@ class GRIDE(NeighborEstimator):
     $q_{50} + 20 (q_{95} - q_{50})$, q their quantiles, which come from points that nearly coincide.
 
     References:
-        Denti, Doimo, Laio and Mira 2022, The generalized ratios intrinsic dimension estimator, Scientific Reports 12,
-        equations 5-7.
+        Denti, Doimo, Laio and Mira 2022, The generalized ratios intrinsic dimension estimator, Scientific Reports 12.
 
     Args:
         n1: order of the nearer neighbour.
@@ -118,33 +114,6 @@ class GRIDE(NeighborEstimator):
         self.range_max = range_max
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        graph: NeighborGraph | None = None,
-        *,
-        precomputed_knn_arrays: tuple[ArrayLike, ArrayLike] | None = None,
-        **settings: Any,
-    ) -> Self:
-        """Estimate the dimension of `X` (n, D); see `NeighborEstimator.fit`."""
-        settings.pop("n_jobs", None)
-        set_so = clone(self).set_params(**{name: settings[name] for name in settings if name != "smooth"})
-        if isinstance(X, NeighborGraph):
-            X, graph = None, X
-        if precomputed_knn_arrays is not None:
-            graph = NeighborGraph.from_arrays(*precomputed_knn_arrays)
-        if graph is None and X is not None:
-            graph = set_so._graph(self._validated(X))[1]
-            X = None  # the graph says all, and its points may be fewer: copies are dropped
-        super().fit(X, y, graph, **settings)
-        assert graph is not None
-        n1, n2 = set_so._orders()
-        self.error_ = _estimate(graph.distances, n1, n2)[1]
-        if set_so.multiscale:
-            self._fit_scales(graph, set_so.range_max)
-        return self
-
     def required_neighbors(self) -> int:
         check_int(self.range_max, name="range_max", low=2)
         return self._orders()[1]
@@ -158,18 +127,20 @@ class GRIDE(NeighborEstimator):
         return n1, 2 * n1 if self.n2 is None else check_int(self.n2, name="n2", low=n1 + 1)
 
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
-        n1, n2 = self._orders()
-        if n2 > patches.distances.shape[1]:  # half of so few points says nothing
-            return np.full(len(patches.rows), np.nan)
-        return _log_ratios(patches.distances, n1, n2)
+        return _log_ratios(patches.distances, *self._orders())
 
     def _pool(self, local: Vector) -> float:
         kept = _kept(local)
         return ratio_dimension(kept, *self._orders(), count=len(kept) - 1) if len(kept) > 1 else float("nan")
 
-    def _fit_scales(self, graph: NeighborGraph, range_max: int) -> None:
+    def _learn(self, graph: NeighborGraph) -> None:
+        self.error_ = _estimate(graph.distances, *self._orders())[1]
+        if self.multiscale:
+            self._learn_scales(graph)
+
+    def _learn_scales(self, graph: NeighborGraph) -> None:
         """Every scale of which the graph holds the neighbours; where it holds too few for halves, no interval."""
-        scales = 2 ** np.arange(int(np.log2(min(range_max, graph.k) // 2)) + 1)
+        scales = 2 ** np.arange(int(np.log2(min(self.range_max, graph.k) // 2)) + 1)
         both = np.array([_estimate(graph.distances, n1, 2 * n1) for n1 in scales.tolist()])  # (s, 2)
         self.scales_ = scales
         self.dimension_scales_, self.error_scales_ = both.T

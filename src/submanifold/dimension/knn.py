@@ -32,6 +32,7 @@ __all__ = ["KNN", "thinned_weights"]
 Vector = NDArray[np.float64]
 
 _FRACTIONS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_TIE = 1 + 1e-9  # of distances that are equal up to rounding, as between points of a lattice
 _TAIL = 1e-4  # probability that a kept neighbour lies beyond those that are searched
 
 
@@ -49,9 +50,9 @@ class KNN(NeighborEstimator):
 
     References:
         Costa and Hero 2004, Geodesic entropic graphs for dimension and entropy estimation in manifold learning, IEEE
-        Transactions on Signal Processing 52, equations 15-20; Costa, Girotra and Hero 2005, Estimating local intrinsic
-        dimension with k-nearest neighbor graphs, equation 5; Carter, Raich and Hero 2010, On local intrinsic dimension
-        estimation and its applications.
+        Transactions on Signal Processing 52; Costa, Girotra and Hero 2005, Estimating local intrinsic dimension with
+        k-nearest neighbor graphs; Carter, Raich and Hero 2010, On local intrinsic dimension estimation and its
+        applications.
 
     Args:
         k: neighbours that each point is joined to.
@@ -82,6 +83,9 @@ class KNN(NeighborEstimator):
         check_real(self.gamma, name="gamma", open_low=True)
         return k + int(nbinom.ppf(1 - _TAIL, k, q.min()))
 
+    def least_neighbors(self) -> int:
+        return self.k + 1
+
     def _fractions(self) -> Vector:
         ps = _FRACTIONS if self.ps is None else self.ps
         q = np.array([check_real(p, name="ps", high=1.0, open_low=True) for p in ps])
@@ -91,6 +95,8 @@ class KNN(NeighborEstimator):
 
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
         T = patches.distances  # (m, K)
+        if (T[:, min(2 * self.k, T.shape[1]) - 1] <= T[:, 0] * _TIE).mean() > 0.5:  # a lattice: length grows in steps
+            return np.full((len(T), len(self._fractions())), np.nan)
         # In units of the largest radius; the smallest would let powers of the others overflow.
         lengths = (T / T[:, -1].max()) ** self.gamma
         weights = np.stack([thinned_weights(q, self.k, T.shape[1]) for q in self._fractions()], axis=1)  # (K, s)
@@ -100,7 +106,7 @@ class KNN(NeighborEstimator):
         x, y = np.log(self._fractions()), np.log(local.mean(axis=0))
         x = x - x.mean()
         slope = float(-(x @ y) / (x @ x))  # gamma / d
-        if slope <= 1e-12:  # rounding, where all distances tie
+        if not slope > 1e-12:  # rounding, where all distances tie
             return float("inf")
         d = self.gamma / slope
         if not self.integer:

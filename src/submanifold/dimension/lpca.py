@@ -10,21 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.checks import check_choice, check_int
-from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.pca import local_spectra, lPCA
-from submanifold.dimension.rank_rules import RANK_RULES
-from submanifold.dimension.spectrum_rules import RULES, RuleSettings
+from submanifold.checks import check_choice
+from submanifold.dimension.averaging import LocalEstimator
+from submanifold.dimension.pca import SPECTRAL_RULES, local_spectra
+from submanifold.dimension.spectrum_rules import RuleSettings
 from submanifold.dimension.variance import Patches
 
-__all__ = ["LocalPCA", "lPCA"]
+__all__ = ["LocalPCA"]
 
 Vector = NDArray[np.float64]
 
-_ALL = {**RULES, **RANK_RULES}
 
-
-class LocalPCA(NeighborEstimator):
+class LocalPCA(LocalEstimator):
     r"""Local principal component analysis.
 
     The local dimension is read off the spectrum of a point and its k neighbours by the rule `ver`:
@@ -45,7 +42,7 @@ class LocalPCA(NeighborEstimator):
         maps; Cangelosi and Goriely 2007 (explained variance).
 
     Args:
-        n_neighbors: k, at least 3.
+        n_neighbors: k, at least 2.
         ver: the rule, see above.
         alphaFO: in (0, 1).
         alphaRatio: in (0, 1).
@@ -54,7 +51,7 @@ class LocalPCA(NeighborEstimator):
         PFan: part of the variance that is signal in the rule "Fan", in (0, 1].
         noise_var: variance of the noise in each coordinate, for the ranks; from each spectrum's median by default.
         alphaKN: level of the tests of "KN": 0.1, 0.05, 0.01, 0.005 or 0.001.
-        comb: how points are pooled: "mean" or "median".
+        comb: how points are pooled: "mean", "median" or "mle" (harmonic mean).
         random_state: seed of the splits behind `interval_`.
 
     Attributes:
@@ -93,14 +90,13 @@ class LocalPCA(NeighborEstimator):
         self.random_state = random_state
 
     def required_neighbors(self) -> int:
-        check_choice(self.ver, _ALL, name="ver")
-        check_choice(self.comb, ("mean", "median"), name="comb")
+        check_choice(self.ver, SPECTRAL_RULES, name="ver")
         self._settings().check(self.ver)
-        return check_int(self.n_neighbors, name="n_neighbors", low=3)
+        return super().required_neighbors()
 
     def split_neighbors(self) -> int:
         # Half the neighbours reach as far in half the data: spectra depend on the radius, through curvature and noise.
-        return max(2, self.required_neighbors() // 2)
+        return max(self.fewest, self.required_neighbors() // 2)
 
     def _settings(self) -> RuleSettings:
         return RuleSettings(
@@ -116,10 +112,4 @@ class LocalPCA(NeighborEstimator):
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
         assert X is not None
         around = np.column_stack([patches.rows, patches.indices])  # (m, k + 1)
-        return _ALL[self.ver](local_spectra(X, around), self._settings())
-
-    def _pool(self, local: Vector) -> float:
-        return float(np.mean(local) if self.comb == "mean" else np.median(local))
-
-    def _pointwise(self, local: Vector) -> Vector:
-        return local
+        return SPECTRAL_RULES[self.ver](local_spectra(X, around), self._settings())

@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import pdist, squareform
 
 from submanifold.checks import check_int
-from submanifold.dimension.cloud import CloudEstimator
+from submanifold.dimension.cloud import CloudEstimator, some_of
 
 __all__ = ["MagnitudeDimension", "magnitude"]
 
@@ -42,9 +42,9 @@ class MagnitudeDimension(CloudEstimator):
 
     References:
         Leinster and Meckes 2017, The magnitude of a metric space: from category theory to geometric measure theory,
-        definition 2.2 and theorem 3.10; Meckes 2015, Magnitude, diversity, capacities, and dimensions of metric
-        spaces, Potential Analysis 42, corollary 7.4; O'Malley, Kalisnik and Otter 2023, Alpha magnitude, Journal of
-        Pure and Applied Algebra 227, section 5.
+        arXiv:1606.00095; Meckes 2015, Magnitude, diversity, capacities, and dimensions of metric
+        spaces, Potential Analysis 42 (dimensions); O'Malley, Kalisnik and Otter 2023, Alpha magnitude, Journal of
+        Pure and Applied Algebra 227.
 
     Args:
         n_points: the most points looked at, a random subset of more; time grows as its cube, memory as its square.
@@ -68,9 +68,7 @@ class MagnitudeDimension(CloudEstimator):
         self.random_state = random_state
 
     def _estimate(self, X: Vector, rng: np.random.Generator) -> float:
-        most = check_int(self.n_points, name="n_points", low=self.least_points)
-        if len(X) > most:
-            X = X[np.sort(rng.choice(len(X), most, replace=False))]
+        X = some_of(X, check_int(self.n_points, name="n_points", low=self.least_points), rng)
         spread = float(np.abs(X / 2 - X[0] / 2).max())
         distances = squareform(pdist((X - X[0]) / spread))  # (n, n)
         np.fill_diagonal(distances, np.inf)

@@ -15,7 +15,7 @@ from submanifold.dimension.gride import ratio_dimension
 from submanifold.dimension.neighborhood import NeighborEstimator
 from submanifold.dimension.variance import Patches
 
-__all__ = ["MiND_ML"]
+__all__ = ["MiND_ML", "likeliest_dimension"]
 
 Vector = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class MiND_ML(NeighborEstimator):  # noqa: N801  # the name of the same estimato
 
     References:
         Rozza, Lombardi, Ceruti, Casiraghi and Campadelli 2012, Novel high intrinsic dimensionality estimators, Machine
-        Learning 89, equations 6-9.
+        Learning 89.
 
     Args:
         k: the number of normalised distances; neighbours used are k + 1.
@@ -55,24 +55,26 @@ class MiND_ML(NeighborEstimator):  # noqa: N801  # the name of the same estimato
         return check_int(self.k, name="k") + 1
 
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
-        if patches.distances.shape[1] <= self.k:  # half of so few points says nothing
-            return np.full(len(patches.rows), np.nan)
         return np.asarray(np.log(patches.distances[:, -1]) - np.log(patches.distances[:, 0]))  # -log rho, (m,)
 
     def _pool(self, local: Vector) -> float:
-        if not np.isfinite(local).all():
-            return float("nan")
-        d = ratio_dimension(local, 1, self.k + 1)
         largest = float("inf") if self.D is None else float(self.D)
-        if self.ver == "MLi" and np.isfinite(d):
-            around = np.clip([np.floor(d), np.ceil(d)], 1, largest)
-            d = float(max(around, key=lambda one: _log_likelihood(local, self.k, one)))
-        return float(np.clip(d, 1, largest))
+        return likeliest_dimension(local, self.k, largest=largest, integer=self.ver == "MLi")
+
+
+def likeliest_dimension(s: Vector, k: int, *, largest: float, integer: bool) -> float:
+    r"""The d in [1, `largest`] that maximises the likelihood of $s_i = -\log \rho_i$ (N,); NaN where all are 0.
+
+    A ratio of 1, of neighbours that are all equally far, has likelihood 0 whatever d is, and is left out.
+    """
+    s = s[s > 0]
+    d = ratio_dimension(s, 1, k + 1)
+    if integer and np.isfinite(d):
+        around = np.clip([np.floor(d), np.ceil(d)], 1, largest)
+        d = max(around, key=lambda one: _log_likelihood(s, k, one))
+    return float(np.clip(d, 1, largest))
 
 
 def _log_likelihood(s: Vector, k: int, d: float) -> float:
     """Of -log rho `s` (N,), up to terms without d."""
-    tied = s <= 0
-    if tied.any():
-        return _log_likelihood(np.where(tied, np.finfo(float).tiny, s), k, d)
     return float(len(s) * np.log(d) - d * s.sum() + (k - 1) * np.log(-np.expm1(-d * s)).sum())

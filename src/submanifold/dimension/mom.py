@@ -8,28 +8,18 @@ $$ \hat d(x) = \frac{\mu_1}{w - \mu_1}, \qquad \mu_1 = \frac1k \sum_{j=1}^{k} T_
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.checks import check_choice, check_int
-from submanifold.dimension.neighborhood import NeighborEstimator
+from submanifold.dimension.averaging import LocalEstimator
 from submanifold.dimension.variance import Patches
 
 __all__ = ["MOM"]
 
 Vector = NDArray[np.float64]
 
-_POOLINGS: dict[str, Callable[[Vector], Any]] = {
-    "mean": lambda inverse: np.mean(1 / inverse[inverse > 0]) if (inverse > 0).any() else np.inf,
-    "median": lambda inverse: np.median(1 / inverse),
-    "harmonic": lambda inverse: 1 / np.mean(inverse),
-}
 
-
-class MOM(NeighborEstimator):
+class MOM(LocalEstimator):
     r"""Amsaleg and others' estimator of the local intrinsic dimensionality by the method of moments.
 
     The sum holds $T_k = w$ itself, as in scikit-dimension, although it is not a distance below w: the k - 1 others
@@ -38,12 +28,11 @@ class MOM(NeighborEstimator):
 
     References:
         Amsaleg et al. 2018, Extreme-value-theoretic estimation of local intrinsic dimensionality, Data Mining and
-        Knowledge Discovery 32, section 4.2.
+        Knowledge Discovery 32.
 
     Args:
         n_neighbors: k, at least 2.
-        comb: how points are pooled: "mean", "median" or "harmonic" (the mean of the inverses, inverted). The
-            mean leaves out points whose neighbours are all equally far.
+        comb: how points are pooled: "mean" (of finite values), "median" or "mle" (harmonic mean).
         random_state: seed of the splits behind `interval_`.
 
     Attributes:
@@ -55,19 +44,7 @@ class MOM(NeighborEstimator):
         self.comb = comb
         self.random_state = random_state
 
-    def required_neighbors(self) -> int:
-        check_choice(self.comb, _POOLINGS, name="comb")
-        return check_int(self.n_neighbors, name="n_neighbors", low=2)
-
     def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
         relative = patches.distances / patches.distances[:, -1:]  # (m, k): T_j / w
-        m1 = relative.mean(axis=1)
-        return np.asarray((1 - relative).mean(axis=1) / m1)  # the inverse, (m,)
-
-    def _pool(self, local: Vector) -> float:
         with np.errstate(divide="ignore"):
-            return float(_POOLINGS[self.comb](local))
-
-    def _pointwise(self, local: Vector) -> Vector:
-        with np.errstate(divide="ignore"):
-            return 1 / local
+            return np.asarray(relative.mean(axis=1) / (1 - relative).mean(axis=1))  # (m,)

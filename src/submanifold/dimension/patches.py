@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from submanifold.dimension.variance import Patches
 
-__all__ = ["blocks", "gram", "offsets"]
+__all__ = ["blocks", "directions", "offsets"]
 
 Matrix = NDArray[np.float64]
 
@@ -30,7 +30,9 @@ def offsets(X: Matrix, patches: Patches, rows: slice) -> Matrix:
     return np.asarray((X[patches.indices[rows]] - own) / patches.distances[rows, -1, None, None])
 
 
-def gram(X: Matrix, patches: Patches, rows: slice) -> Matrix:
-    """Inner products (b, k, k) of the offsets."""
+def directions(X: Matrix, patches: Patches, rows: slice) -> Matrix:
+    """Unit vectors from each point to its neighbours, (b, k, D)."""
     V = offsets(X, patches, rows)
-    return np.asarray(V @ V.transpose(0, 2, 1))
+    V /= np.abs(V).max(axis=2, keepdims=True)  # the squares of the nearest could underflow
+    V /= np.linalg.norm(V, axis=2, keepdims=True)
+    return V

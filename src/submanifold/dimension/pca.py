@@ -18,14 +18,13 @@ from submanifold.dimension.rank_rules import RANK_RULES
 from submanifold.dimension.spectrum_nulls import DATA_RULES, NullSettings, eigenvalues
 from submanifold.dimension.spectrum_rules import RULES, RuleSettings, Spectra
 from submanifold.errors import InvalidInput
-from submanifold.neighbors import NeighborGraph
 
-__all__ = ["lPCA", "local_spectra"]
+__all__ = ["SPECTRAL_RULES", "lPCA", "local_spectra"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-_SPECTRAL = {**RULES, **RANK_RULES}
+SPECTRAL_RULES = {**RULES, **RANK_RULES}
 _BLOCK_VALUES = 2**22
 _WEISZFELD_STEPS = 100
 
@@ -134,54 +133,21 @@ class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in s
         Raises:
             InvalidInput: for data that scikit-learn refuses, an unknown rule, or parameters that make no sense.
         """
-        check_choice(self.ver, [*_SPECTRAL, *DATA_RULES], name="ver")
+        self._check()
+        return self._fit_spectrum(X) if self.fit_explained_variance else super().fit(X)
+
+    def _dimensions_of(self, X: Matrix, near: NDArray[np.int64], n_jobs: int | None) -> Vector:
+        self._check()
+        if self.ver in DATA_RULES or self.robust or not self.center:
+            return super()._dimensions_of(X, near, n_jobs)
+        return SPECTRAL_RULES[self.ver](local_spectra(X, near), self._settings())  # many at a time
+
+    def _check(self) -> None:
+        check_choice(self.ver, [*SPECTRAL_RULES, *DATA_RULES], name="ver")
         self._settings().check(self.ver)
         self._nulls().check()
         if self.robust and not self.center:
             raise InvalidInput("robust=True is not accepted with center=False: it needs a centre")
-        return self._fit_spectrum(X) if self.fit_explained_variance else super().fit(X)
-
-    def fit_pw(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        n_neighbors: int = 100,
-        precomputed_knn: NDArray[np.int64] | None = None,
-        smooth: bool | str = False,
-        n_jobs: int | None = None,
-    ) -> Self:
-        """Apply the rule to the nearest neighbours of each point, without the point itself.
-
-        Args:
-            X: points, (n, D).
-            y: ignored.
-            n_neighbors: size of the neighbourhood.
-            precomputed_knn: indices of the neighbours, (n, k), in place of a search.
-            smooth: also average over neighbourhoods, into `dimension_pw_smooth_`: "mean" (or True) or "harmonic".
-            n_jobs: ignored; neighbourhoods are decomposed many at a time.
-
-        Sets `dimension_pw_` (n,), and `dimension_` to its mean.
-        """
-        check_choice(self.ver, [*_SPECTRAL, *DATA_RULES], name="ver")
-        self._settings().check(self.ver)
-        self._nulls().check()
-        points = self._validated(X)
-        if precomputed_knn is None:
-            n_neighbors = check_int(n_neighbors, name="n_neighbors", low=2, high=len(points) - 1)
-            precomputed_knn = NeighborGraph(points, n_neighbors).indices
-        near = np.asarray(precomputed_knn)
-        if self.ver in _SPECTRAL and self.center and not self.robust:
-            local = _SPECTRAL[self.ver](local_spectra(points, near), self._settings())
-        else:
-            rngs = (np.random.default_rng([self.random_state, i]) for i in range(len(points)))
-            local = np.array([self._found(points[patch], rng)[0] for patch, rng in zip(near, rngs, strict=True)])
-        self.n_features_in_ = points.shape[1]
-        self.dimension_pw_ = np.asarray(local, dtype=np.float64)
-        self.dimension_ = float(np.mean(self.dimension_pw_))
-        self._interval_known = (0.0, float("inf"))
-        self._smooth(smooth, np.column_stack([np.arange(len(points)), near]))
-        return self
 
     def _settings(self) -> RuleSettings:
         return RuleSettings(
@@ -192,10 +158,11 @@ class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in s
         return NullSettings(self.n_permutations, self.quantile, self.null)
 
     def _fit_spectrum(self, values: Any) -> Self:
+        self._forget()
         values = np.asarray(values, dtype=np.float64)
         if values.ndim != 1 or not np.isfinite(values).all() or not values.size or values.min() < 0:
             raise InvalidInput("X is no spectrum: give eigenvalues, (D,), finite and not negative")
-        check_choice(self.ver, _SPECTRAL, name="ver")
+        check_choice(self.ver, SPECTRAL_RULES, name="ver")
         if self.n_samples is None and self.ver in RANK_RULES:
             raise InvalidInput(
                 f"n_samples=None is not accepted with ver={self.ver!r}: say how many points it came from"
@@ -203,36 +170,36 @@ class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in s
         values = np.sort(values)[::-1]
         n = len(values) + 1 if self.n_samples is None else check_int(self.n_samples, name="n_samples", low=2)
         spectra = Spectra(values[None], n, len(values))
-        self.dimension_ = float(_SPECTRAL[self.ver](spectra, self._settings())[0])
-        self._keep(values)
+        self.dimension_ = float(SPECTRAL_RULES[self.ver](spectra, self._settings())[0])
+        self._keep(values, 1.0)
         self.n_features_in_ = len(values)
         self._interval_known = (0.0, float("inf"))
         return self
 
     def _estimate(self, X: Matrix, rng: np.random.Generator) -> float:
-        dimension, values, threshold = self._found(X, rng)
-        self._keep(values)
+        dimension, values, scale, threshold = self._found(X, rng)
+        self._keep(values, scale)
         if threshold is not None:
             self.threshold_ = threshold
         return dimension
 
-    def _found(self, X: Matrix, rng: np.random.Generator) -> tuple[float, Vector, float | None]:
-        """The dimension, the eigenvalues in the units of the data, and the threshold where there is one."""
+    def _found(self, X: Matrix, rng: np.random.Generator) -> tuple[float, Vector, float, float | None]:
+        """The dimension, the eigenvalues of the data over `scale`, that scale, and the threshold where there is one."""
         n, D = X.shape
         P, scale = _about_centre(X, center=bool(self.center), robust=bool(self.robust))
         s = Spectra(np.empty((1, 0)), n, D, centred=bool(self.center))
         values = eigenvalues(P, s.degrees)  # (min(n, D),)
         with np.errstate(over="ignore", under="ignore"):
             unit = np.float64(scale) ** 2
-            own = values * unit
         if self.ver in DATA_RULES:
             dimension, threshold = DATA_RULES[self.ver](P, s.degrees, self._nulls(), rng)
-            return float(dimension), own, threshold
+            return float(dimension), values, scale, threshold
         s = Spectra(values[None], n, D, centred=bool(self.center), unit=np.array([unit]))
-        return float(_SPECTRAL[self.ver](s, self._settings())[0]), own, None
+        return float(SPECTRAL_RULES[self.ver](s, self._settings())[0]), values, scale, None
 
-    def _keep(self, values: Vector) -> None:
-        self.explained_var_ = values
+    def _keep(self, values: Vector, scale: float) -> None:
+        with np.errstate(over="ignore", under="ignore"):  # the square of the unit may be beyond float64
+            self.explained_var_ = values * scale * scale
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.gap_ = values[:-1] / values[1:]
 

@@ -20,7 +20,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 
 from submanifold.checks import check_int, check_real
-from submanifold.dimension.cloud import CloudEstimator
+from submanifold.dimension.cloud import CloudEstimator, some_of
 from submanifold.errors import InvalidInput
 
 __all__ = ["PH", "spanning_tree_lengths"]
@@ -38,8 +38,8 @@ class PH(CloudEstimator):
 
     References:
         Schweinhart 2020, Fractal dimension and the persistent homology of random geometric complexes, Advances in
-        Mathematics 372, definition 1; Jaquette and Schweinhart 2020, Fractal dimension estimation with persistent
-        homology: a comparative study, section 3; Steele 1988, Growth rates of Euclidean minimal spanning trees with
+        Mathematics 372; Jaquette and Schweinhart 2020, Fractal dimension estimation with persistent
+        homology: a comparative study; Steele 1988, Growth rates of Euclidean minimal spanning trees with
         power weighted edges (the limit).
 
     Args:
@@ -92,8 +92,7 @@ class PH(CloudEstimator):
         repeats = check_int(self.subsamples, name="subsamples")
         most = check_int(self.n_points, name="n_points", low=self.least_points)
 
-        if len(X) > most:
-            X = X[np.sort(rng.choice(len(X), most, replace=False))]
+        X = some_of(X, most, rng)
         n = len(X)
         sizes = np.unique(np.rint(np.linspace(low * n, high * n, steps)).astype(np.int64))
         sizes = sizes[sizes >= 3]

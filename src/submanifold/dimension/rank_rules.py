@@ -59,7 +59,7 @@ def marchenko_pastur(s: Spectra, c: RuleSettings) -> Vector:
 
 
 def gavish_donoho(s: Spectra, c: RuleSettings) -> Vector:
-    r"""Gavish and Donoho 2014, equation 11: the number of $\lambda_i > \sigma^2 \lambda_*(\beta)^2$.
+    r"""Gavish and Donoho 2014: the number of $\lambda_i > \sigma^2 \lambda_*(\beta)^2$.
 
     $\lambda_*(\beta)^2 = 2 (\beta + 1) + 8 \beta / (\beta + 1 + \sqrt{\beta^2 + 14 \beta + 1})$, the threshold of
     singular values that is best in squared error.
@@ -71,13 +71,13 @@ def gavish_donoho(s: Spectra, c: RuleSettings) -> Vector:
 
 def denoised(s: Spectra, c: RuleSettings) -> Vector:
     r"""Lun, McCarthy and Marioni 2016: the smallest i >= 1 with $\sum_{j > i} \lambda_j \le D \sigma^2$, all noise."""
-    spent = _noise(s, c) * s.D
+    spent = np.maximum(_noise(s, c) * s.D, ROUNDING * s.values[:, 0])
     left = s.values[:, ::-1].cumsum(axis=1)[:, ::-1]  # sums from i on, (b, r)
     return np.asarray(np.maximum((left > spent[:, None]).sum(axis=1), 1.0))
 
 
 def kritchman_nadler(s: Spectra, c: RuleSettings) -> Vector:
-    r"""Kritchman and Nadler 2008, equations 11-17: a sequence of tests against the law of Tracy and Widom.
+    r"""Kritchman and Nadler 2008: a sequence of tests against the law of Tracy and Widom.
 
     The i-th direction is signal if all before it are and $\lambda_i > \hat\sigma^2_{i-1} (\mu + t_\alpha s)$ with
     $\mu$, s those of noise in D - i + 1 coordinates, and $\hat\sigma^2_{i-1}$ the noise that remains when i - 1
@@ -90,7 +90,8 @@ def kritchman_nadler(s: Spectra, c: RuleSettings) -> Vector:
         known = c.noise_var is not None
         noise = _noise(s, c)[active] if known else _corrected_noise(values, i - 1, s.degrees, s.D)
         centre, scale = largest_noise(s.D - i + 1, s.degrees)
-        signal = values[:, i - 1] > np.maximum(noise * (centre + TRACY_WIDOM[c.alphaKN] * scale), 0.0)
+        threshold = noise * (centre + TRACY_WIDOM[c.alphaKN] * scale)
+        signal = values[:, i - 1] > np.maximum(threshold, ROUNDING * values[:, 0])
         active = active[signal]
         found[active] = i
         if len(active) == 0 or s.rank == 1:
@@ -121,19 +122,20 @@ def _corrected_noise(values: Matrix, k: int, degrees: int, D: int) -> Vector:
 
 
 def minka(s: Spectra, c: RuleSettings) -> Vector:
-    r"""Minka 2000, equations 76-77: the rank of largest evidence, by Laplace's method, in 1, ..., D - 1.
+    r"""Minka 2000: the rank of largest evidence, by Laplace's method, in 1, ..., D - 1.
 
     $$ \log p(k) = \log p(U) - \tfrac n2 \sum_{j \le k} \log \lambda_j - \tfrac{n (D-k)}2 \log v
          + \tfrac{m_k + k}2 \log 2\pi - \tfrac12 \log |A| - \tfrac k2 \log n , $$
 
-    v the mean of the eigenvalues after the k-th and $m_k = D k - k (k+1) / 2$.
+    v the mean of the eigenvalues after the k-th and $m_k = D k - k (k+1) / 2$. The evidence is without bound where v is
+    zero: that is the rank of data without noise, unless it is all that so few points can have.
     """
     step = max(1, _BLOCK_VALUES // s.values.shape[1] ** 2)
-    parts = [_evidence(s.values[i : i + step], s.n, s.D) for i in range(0, len(s.values), step)]
+    parts = [_evidence(s.values[i : i + step], s.n, s.D, s.rank) for i in range(0, len(s.values), step)]
     return np.asarray(np.concatenate(parts).argmax(axis=1) + 1.0)
 
 
-def _evidence(values: Matrix, n: int, D: int) -> Matrix:
+def _evidence(values: Matrix, n: int, D: int, rank: int) -> Matrix:
     """The logarithm of the evidence (b, K) of ranks k = 1, ..., K."""
     r = values.shape[1]
     K = max(1, min(r, D - 1))
@@ -143,8 +145,8 @@ def _evidence(values: Matrix, n: int, D: int) -> Matrix:
     live = np.maximum(lam, floor)
     k = np.arange(1, K + 1)
     v = (lam.sum(axis=1, keepdims=True) - np.cumsum(lam, axis=1)[:, :K]) / np.maximum(D - k, 1)  # (b, K)
-    exhausted = (v <= floor * 1e-2) | (lam[:, :K] <= floor)
-    v = np.maximum(v, floor * 1e-2)
+    exhausted = (lam[:, :K] <= floor) | ((v <= floor) & (k >= rank))
+    v = np.maximum(v, floor)
     axis = (D - k + 1) / 2
     prior = -k * np.log(2.0) + np.cumsum(gammaln(axis) - axis * np.log(np.pi))
     likelihood = -n / 2 * np.cumsum(np.log(live), axis=1)[:, :K] - n * (D - k) / 2 * np.log(v)
@@ -167,7 +169,8 @@ def _evidence(values: Matrix, n: int, D: int) -> Matrix:
 
 
 def _above(s: Spectra, threshold: Vector) -> Vector:
-    return np.asarray((s.values > threshold[:, None]).sum(axis=1), dtype=np.float64)
+    floor = ROUNDING * s.values[:, 0]  # where there is no noise, the threshold is a multiple of rounding errors
+    return np.asarray((s.values > np.maximum(threshold, floor)[:, None]).sum(axis=1), dtype=np.float64)
 
 
 @lru_cache(maxsize=64)

@@ -14,36 +14,35 @@ $$ \frac{1}{L(n, k)} = \mathbb{E}\Big[\frac{1}{k-1}\sum_{j<k} \log\frac{T_k}{T_j
    = \int_0^1 w_{n,k}(u)\, Q(u)\, du, \qquad
    w_{n,k} = \mathrm{Beta}_{k, n-k} - \frac{1}{k-1}\sum_{j<k} \mathrm{Beta}_{j, n-j} . $$
 
-Q knows nothing of n and k, and has a closed form on the sphere; on the ball and the Gaussian $F_x$ depends on the
-distance of x from the centre alone, which leaves one integral. No simulation is needed, d may be any real number, and
-n as large as one likes. In the limit $u \to 0$, $Q = \log(u)/d + \text{const}$ and L = d.
+Q knows nothing of n and k: one small table of it (`submanifold.dimension.reference_laws`) serves all, n may be as large
+and d as fractional as one likes, and nothing is simulated. In the limit $u \to 0$, $Q = \log(u)/d + \text{const}$ and
+L = d.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
-from scipy.special import betainc, betaincinv, chndtr, gammaincinv
+from scipy.special import betainc
 
-from submanifold.registry import Registry
+from submanifold.dimension.reference_laws import LAWS
 
-__all__ = ["HIGHEST", "REFERENCES", "Calibration", "calibrate", "expected_mle"]
+__all__ = ["HIGHEST", "REFERENCES", "Calibration", "build_table", "calibrate", "expected_mle"]
 
 Vector = NDArray[np.float64]
 
 HIGHEST = 200.0  # the largest dimension that is calibrated
 _DIMENSIONS = np.concatenate([[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5], np.geomspace(3.0, HIGHEST, 22)])
 _LOG_U = np.linspace(np.log(1e-12), np.log(0.95), 140)
-_RADII = 32  # nodes of the integral over the distance of x from the centre
-_STEPS = 240  # nodes on which a distribution function of distances is inverted
 
-REFERENCES: Registry[Callable[[float, Vector], Vector]] = Registry("reference law")
-"""Laws by name; each maps a dimension d and log u (m,) to Q(u) (m,)."""
+REFERENCES = tuple(LAWS)
+"""The names of the reference laws."""
 
 
 class Calibration(NamedTuple):
@@ -106,71 +105,17 @@ def _log_quantiles(reference: str, log_u: Vector) -> Vector:
 
 @cache
 def _splines(reference: str) -> list[CubicSpline]:
-    return [CubicSpline(_LOG_U, REFERENCES[reference](float(d), _LOG_U)) for d in _DIMENSIONS]
+    return [CubicSpline(_LOG_U, row) for row in _table()[REFERENCES.index(reference)]]
 
 
-@REFERENCES.register("sphere")
-def _sphere(d: float, log_u: Vector) -> Vector:
-    r"""Uniform on the sphere of d dimensions: a cap of chord r holds $F(r) = I_{r^2/4}(d/2, d/2)$."""
-    return np.asarray(np.log(4 * betaincinv(d / 2, d / 2, np.exp(log_u))) / 2)
+@cache
+def _table() -> Vector:
+    """Q at every law, dimension and u of the grid, (laws, dimensions, m)."""
+    with files("submanifold.dimension").joinpath("tables/reference.npz").open("rb") as file, np.load(file) as table:
+        return np.asarray(table["values"], dtype=np.float64)
 
 
-@REFERENCES.register("gaussian")
-def _gaussian(d: float, log_u: Vector) -> Vector:
-    r"""Standard normal: $\lVert X - x\rVert^2$ is noncentral $\chi^2_d$, and $\lVert x\rVert^2$ is $\chi^2_d$."""
-    share, weights = _quadrature()
-    squared = 2 * gammaincinv(d / 2, share)
-    reach = np.log(np.sqrt(squared[-1]) + np.sqrt(2 * gammaincinv(d / 2, 1 - 1e-14)) + 8)
-    return _mean_inverse(
-        lambda log_r: np.stack([chndtr(np.exp(2 * log_r), d, s) for s in squared]), weights, d, reach, log_u
-    )
-
-
-@REFERENCES.register("ball")
-def _ball(d: float, log_u: Vector) -> Vector:
-    r"""Uniform in the unit ball: $F_x$ is the part of it in a ball about x, which two caps make up."""
-    share, weights = _quadrature()
-    rho = (share ** (1 / d))[:, None]
-
-    def cdf(log_r: Vector) -> Vector:
-        r = np.exp(log_r)[None, :]
-        inner = (rho**2 + 1 - r**2) / (2 * rho)  # where the bounding spheres meet, from the centre
-        outer = (rho**2 + r**2 - 1) / (2 * rho)  # and from x
-        lens = _cap(d, inner) + np.exp(d * log_r) * _cap(d, outer / r)
-        return np.where(r <= 1 - rho, np.exp(d * log_r), np.where(r >= 1 + rho, 1.0, lens))
-
-    return _mean_inverse(cdf, weights, d, np.log(2.0), log_u)
-
-
-def _cap(d: float, height: Vector) -> Vector:
-    """The part of the unit d-ball beyond the plane at `height` from its centre."""
-    height = np.clip(height, -1.0, 1.0)
-    half = betainc((d + 1) / 2, 0.5, 1 - height**2) / 2
-    return np.asarray(np.where(height >= 0, half, 1 - half))
-
-
-def _quadrature() -> tuple[Vector, Vector]:
-    """Gauss and Legendre's nodes and weights on [0, 1], (m,) each."""
-    nodes, weights = np.polynomial.legendre.leggauss(_RADII)
-    return (nodes + 1) / 2, weights / 2
-
-
-def _mean_inverse(cdf: Callable[[Vector], Vector], weights: Vector, d: float, reach: float, log_u: Vector) -> Vector:
-    """The average of the inverses of several distribution functions of log r, by inverse interpolation, (m,).
-
-    Args:
-        cdf: from log r (s,) to probabilities (len(weights), s).
-        weights: of the average.
-        d: dimension, by which small probabilities behave as r^d.
-        reach: a log r that all points are within.
-        log_u: logarithms of the wanted probabilities, (m,).
-    """
-    # Dense in log r where u is of order one, and wide enough for the smallest u.
-    depth = 4.0 - float(log_u.min()) / d
-    log_r = reach - depth * np.linspace(1, 0, _STEPS) ** 2
-    log_F = np.maximum.accumulate(np.log(np.maximum(cdf(log_r), 1e-300)), axis=1)
-    mean = np.zeros_like(log_u)
-    for row, weight in zip(log_F, weights, strict=True):
-        rising = np.concatenate([[True], np.diff(row) > 1e-12]) & (row > -650)
-        mean += weight * PchipInterpolator(row[rising], log_r[rising], extrapolate=True)(log_u)
-    return mean
+def build_table(path: str | Path) -> None:
+    """Compute Q on the grid and write it to `path`, a small npz: some seconds."""
+    values = np.array([[LAWS[name](float(d), _LOG_U) for d in _DIMENSIONS] for name in REFERENCES])
+    np.savez_compressed(path, values=values.astype(np.float32))

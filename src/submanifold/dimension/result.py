@@ -79,7 +79,9 @@ class DimensionEstimate:
         n: the number of points, copies included.
         n_distinct: the number of distinct ones.
         ambient_dim: the number of coordinates, D.
-        recall: the part of the true neighbours that the search found: 1 for an exact one.
+        search: how neighbours were searched, "exact" or "nn-descent".
+        recall: the part of the true neighbours that the search found, 1 for an exact one.
+        recall_interval: its 95% interval; measured on a sample.
     """
 
     dimension: float
@@ -95,7 +97,9 @@ class DimensionEstimate:
     n: int
     n_distinct: int
     ambient_dim: int
+    search: str = "exact"
     recall: float = 1.0
+    recall_interval: tuple[float, float] = (1.0, 1.0)
 
     @property
     def pointwise(self) -> NDArray[np.float64]:
@@ -138,7 +142,9 @@ class DimensionEstimate:
             "n": self.n,
             "n_distinct": self.n_distinct,
             "ambient_dim": self.ambient_dim,
+            "search": self.search,
             "recall": self.recall,
+            "recall_interval": list(self.recall_interval),
         }
 
     def figure(self) -> Figure:

@@ -26,6 +26,7 @@ Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _N_SPLITS = 20
+_OVERLAP = 1.3  # by how much overlapping neighbourhoods raise the error of independent ones
 _LEAST_INVERSE = 1e-12  # dimensions beyond 1e12 stand for neighbours that are all equally far
 _THINNING = 4
 _FEWEST_THINNED, _MOST_THINNED = 200, 20_000  # points that are left
@@ -94,16 +95,18 @@ class ScaleCurve:
         return self.start > 0 or not self.flat
 
     def finest(self, precision: float) -> int:
-        """Position of the finest scale of the plateau whose relative error is at most `precision`.
+        """Position of the finest scale of the plateau whose relative error is expected to be at most `precision`.
 
-        Where none is that precise, the most precise one that holds ten points or a twentieth of all at most.
+        What is expected, 1.3 over the root of n (k - 1), depends on n and k alone: were the scale chosen by its
+        measured error, it would be chosen where that happens to be taken for too small. Where no scale is that precise,
+        the coarsest one that holds ten points or a twentieth of all at most.
         """
         within = np.arange(self.start, self.stop)
-        precise = within[self.relative_error[within] <= precision]
+        k = self.ks[within] * self.sizes[within] / self.sizes[0]  # among the points that are left
+        precise = within[_OVERLAP / np.sqrt(self.sizes[within] * (k - 1)) <= precision]
         if len(precise):
             return int(precise[0])
-        allowed = within[self.ks[within] <= max(self.sizes[0] / 20, 10, self.ks[self.start])]
-        return int(allowed[np.argmin(self.relative_error[allowed])])
+        return int(within[self.ks[within] <= max(self.sizes[0] / 20, 10, self.ks[self.start])][-1])
 
     def reading(self, position: int) -> Reading:
         """What is read at one scale, with all reference laws."""
@@ -219,7 +222,8 @@ def _plateau(curve: _Part, ambient_dim: int | None) -> tuple[int, int, bool]:
     start, flat = _end_of_noise(curve) if _is_noisy(curve, ambient_dim) else (0, True)
     if not flat:
         return start, start + 1, False
-    tolerance = np.maximum(np.log(1.1), 2 * curve.relative_error[start:])
+    error = np.hypot(curve.relative_error[start], curve.relative_error[start:])
+    tolerance = np.maximum(np.log(1.1), 2 * error)
     left = np.flatnonzero(np.abs(log_d[start:] - log_d[start]) > tolerance)
     return start, start + int(left[0]) if len(left) else len(log_d), True
 

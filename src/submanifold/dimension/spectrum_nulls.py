@@ -20,7 +20,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NullSettings:
-    """Parameters of these rules; see `submanifold.dimension.lpca.lPCA`."""
+    """Parameters of these rules; see `submanifold.dimension.pca.lPCA`."""
 
     n_permutations: int = 100
     quantile: float = 0.95

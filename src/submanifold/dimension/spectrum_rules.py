@@ -59,10 +59,10 @@ class Spectra:
 
 @dataclass(frozen=True)
 class RuleSettings:
-    """Parameters of all rules; see `submanifold.dimension.lpca.lPCA`."""
+    """Parameters of all rules; see `submanifold.dimension.pca.lPCA`."""
 
     alphaFO: float = 0.05  # noqa: N815  # names of scikit-dimension
-    alphaRatio: float = 0.05  # noqa: N815
+    alphaRatio: float = 0.95  # noqa: N815
     alphaFan: float = 10.0  # noqa: N815
     betaFan: float = 0.8  # noqa: N815
     PFan: float = 0.95
@@ -132,7 +132,7 @@ def broken_stick(s: Spectra, c: RuleSettings) -> Vector:
 
 
 def fan(s: Spectra, c: RuleSettings) -> Vector:
-    r"""Fan, Gu, Qiao and Zhang 2010, section III: the first of two criteria that holds.
+    r"""Fan, Gu, Qiao and Zhang 2010: the first of two criteria that holds.
 
     With p the number of eigenvalues that first explains more than the part `PFan` and
     $\sigma^2 = \mathrm{mean}(\lambda_p, \dots, \lambda_r)$ the noise, $\mu_i = \lambda_i - \sigma^2$: the smallest i

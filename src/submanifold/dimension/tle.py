@@ -12,15 +12,12 @@ with limit $r |w-v|^2 / (2 \langle q-v, w-v \rangle)$ where $|q-v| = r$.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.checks import check_choice, check_int, check_real
-from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.patches import blocks, gram
+from submanifold.checks import check_real
+from submanifold.dimension.averaging import LocalEstimator
+from submanifold.dimension.patches import blocks, offsets
 from submanifold.dimension.variance import Patches
 
 __all__ = ["TLE"]
@@ -28,14 +25,8 @@ __all__ = ["TLE"]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-_POOLINGS: dict[str, Callable[[Vector], Any]] = {
-    "mean": np.mean,
-    "median": np.median,
-    "mle": lambda local: 1 / np.mean(1 / local),
-}
 
-
-class TLE(NeighborEstimator):
+class TLE(LocalEstimator):
     r"""The tight-locality estimator of local intrinsic dimension.
 
     $$ \hat m(q)^{-1} = -\frac{1}{N} \sum_{v \ne w \in V \cup \{q\}}
@@ -53,12 +44,12 @@ class TLE(NeighborEstimator):
 
     References:
         Amsaleg, Chelly, Houle, Kawarabayashi, Radovanovic and Treeratanajaru 2019, Intrinsic dimensionality estimation
-        within tight localities, SIAM International Conference on Data Mining, equations 10-12 and section 4.
+        within tight localities, SIAM International Conference on Data Mining.
 
     Args:
         n_neighbors: k, at least 3.
         epsilon: terms with a distance below this part of the radius are left out, in [0, 0.1].
-        comb: how points are pooled: "mean", "median" or "mle" (harmonic mean).
+        comb: how points are pooled: "mean" (of finite values), "median" or "mle" (harmonic mean).
         random_state: seed of the splits behind `interval_`.
 
     Attributes:
@@ -67,7 +58,7 @@ class TLE(NeighborEstimator):
 
     n_splits = 10
     needs_points = True
-    least_neighbors = 3
+    fewest = 3
 
     def __init__(
         self, epsilon: float = 1e-4, *, n_neighbors: int = 20, comb: str = "mean", random_state: int = 0
@@ -78,24 +69,17 @@ class TLE(NeighborEstimator):
         self.random_state = random_state
 
     def required_neighbors(self) -> int:
-        check_choice(self.comb, _POOLINGS, name="comb")
         check_real(self.epsilon, name="epsilon", high=0.1)
-        return check_int(self.n_neighbors, name="n_neighbors", low=3)
+        return super().required_neighbors()
 
     def _local(self, patches: Patches, X: Matrix | None) -> Vector:
         assert X is not None
         local = np.empty(len(patches.rows))
         for rows in blocks(patches, X.shape[1]):
-            G = gram(X, patches, rows)  # (b, k, k)
+            V = offsets(X, patches, rows)  # (b, k, D)
+            G = V @ V.transpose(0, 2, 1)  # (b, k, k)
             t = patches.distances[rows] / patches.distances[rows, -1:]  # (b, k)
             local[rows] = _tight(G, t, max(self.epsilon, 1e-12))
-        return local
-
-    def _pool(self, local: Vector) -> float:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(_POOLINGS[self.comb](local))
-
-    def _pointwise(self, local: Vector) -> Vector:
         return local
 
 
@@ -114,7 +98,7 @@ def _tight(G: Matrix, t: Vector, epsilon: float) -> Vector:
     total = logs.sum(axis=(1, 2)) + 2 * np.log(np.where(central, t, 1.0)).sum(axis=1)  # (b,)
     terms = 2.0 * (kept.sum(axis=(1, 2)) + central.sum(axis=1))
     with np.errstate(divide="ignore"):
-        return np.asarray(-terms / total)
+        return np.asarray(terms / np.abs(total))  # no logarithm is positive; all are 0 where all are equally far
 
 
 def _radii(square: Vector, apart: Matrix) -> Matrix:

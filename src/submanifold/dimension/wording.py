@@ -8,9 +8,9 @@ import numpy as np
 
 from submanifold.dimension.result import DimensionEstimate
 
-__all__ = ["how", "near", "places", "pooled", "verdict"]
+__all__ = ["how", "near", "p_value", "places", "pooled", "searched", "verdict"]
 
-_REFERENCES = {"ball": "a uniform ball", "gaussian": "a Gaussian", "sphere": "a sphere"}
+_REFERENCES = {"ball": "a uniform ball", "cube": "a cube", "gaussian": "a Gaussian", "sphere": "a sphere"}
 
 
 def verdict(found: DimensionEstimate, name: str, n: int | None = None) -> str:
@@ -40,7 +40,11 @@ def pooled(found: DimensionEstimate) -> bool:
 
 
 def how(found: DimensionEstimate) -> tuple[str, ...]:
-    """How the number was read: the scale, the raw reading, and what each reference law makes of it."""
+    """How the number was read: the scale, the raw reading, what each reference law makes of it, and the search."""
+    return (*_read(found), searched(found))
+
+
+def _read(found: DimensionEstimate) -> tuple[str, ...]:
     reading = found.reading
     where = f"k = {reading.k:,} neighbours, whose median distance is {reading.radius:.3g}"
     if found.pieces:
@@ -60,7 +64,19 @@ def how(found: DimensionEstimate) -> tuple[str, ...]:
     return (
         f"Read at {where}: there the maximum likelihood estimate is {reading.raw:.2f}{short}.",
         f"As many points of {first} dimensions read the same, which is the estimate; so do those of "
-        f"{' or '.join(others)}, and the interval spans all of them.",
+        f"{', '.join(others[:-1])} or {others[-1]}, and the interval spans all of them.",
+    )
+
+
+def searched(found: DimensionEstimate) -> str:
+    """How neighbours were searched, and how many of them were found."""
+    looked_at = "" if len(found.rows) == found.n else f" of {len(found.rows):,} points among all"
+    if found.search == "exact":
+        return f"The neighbours{looked_at} were searched exactly."
+    low, high = found.recall_interval
+    return (
+        f"The neighbours{looked_at} were searched approximately ({found.search}): {found.recall:.1%} of the true ones "
+        f"were found (95% interval {low:.1%} to {high:.1%}, on a sample)."
     )
 
 
@@ -68,7 +84,7 @@ def places(found: DimensionEstimate) -> str:
     """The local dimension: its quantiles, and whether it differs from place to place."""
     local = found.local
     low, middle, high = np.quantile(local.dimension[np.isfinite(local.dimension)], [0.05, 0.5, 0.95])
-    p = _p_value(local.p_value)
+    p = p_value(local.p_value)
     if local.varies:
         told = f"it differs from place to place, by about {local.spread:.0%} beyond that error ({p})"
     elif local.p_value < 0.01:
@@ -82,7 +98,8 @@ def places(found: DimensionEstimate) -> str:
     )
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """A p-value in words, down to one in ten thousand."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 

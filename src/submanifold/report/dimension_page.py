@@ -29,7 +29,7 @@ __all__ = ["DIMENSION_SCHEMA", "render_dimension", "write_dimension"]
 DIMENSION_SCHEMA = "submanifold.dimension/1"
 """Name and version of the JSON beside the page."""
 
-_LAWS = {"ball": "a ball", "gaussian": "a Gaussian", "sphere": "a sphere"}
+_LAWS = {"ball": "a ball", "cube": "a cube", "gaussian": "a Gaussian", "sphere": "a sphere"}
 _SCALES = (
     "Left: a plateau over the size of neighbourhoods is a dimension; a drift is noise where they are small, and "
     "curvature or the finite extent of the data where they are large."
