@@ -24,7 +24,7 @@ Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _BLOCK_VALUES = 2**23
-_UNIT_ROUNDOFF = 2.0**-53
+_UNIT_ROUNDOFF = 2.0**-24
 _TIE = 1 + 1e-12  # a radius is itself a distance, which another formula may round up
 _TIED = 0.6  # the part of pairs within a radius that are at it, beyond which C(r) is the staircase of a lattice
 
@@ -101,25 +101,31 @@ class CorrInt(NeighborEstimator):
 def _pairs(X: Vector, rows: Index, members: Index | None, radii: Vector) -> Vector:
     r"""Other points of X[members] within each of `radii` (s,) of the points X[rows]: (m, s).
 
-    Squared distances come from a matrix product, with an error below $4 (D + 8) u (|x| + |y|)^2$; those that are nearer
-    than that to a squared radius are computed again from differences.
+    Squared distances come from a float32 matrix product, with an error below $4 (D + 8) u (|x| + |y|)^2$; those that
+    are nearer than that to a squared radius are computed again from differences in float64.
     """
     unit = radii[-1]
     reference = X / unit if members is None else X[members] / unit  # (n, D)
     query, radii = X[rows] / unit, radii / unit
-    center = reference.mean(axis=0)
-    y, D = reference - center, X.shape[1]
+    center = query.mean(axis=0)  # rows with many neighbours lie where most points do
+    reach = np.linalg.norm(query - center, axis=1)
+    # Points farther out than the rows by more than the largest radius, 1, count for none of them.
+    size = np.linalg.norm(reference - center, axis=1)
+    reference = reference[size <= reach.max() + 1.5]
+    y = (reference - center).astype(np.float32)
     norm_y = np.einsum("nd,nd->n", y, y)
+    error = 4 * (X.shape[1] + 8) * _UNIT_ROUNDOFF * (reach + reach.max() + 1.5) ** 2  # (m,)
     counts = np.empty((len(rows), len(radii)))
     step = max(1, _BLOCK_VALUES // len(y))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        x = query[part] - center
-        norm_x = np.einsum("bd,bd->b", x, x)
-        squared = norm_x[:, None] + norm_y - 2 * x @ y.T  # (b, n)
-        error = 4 * (D + 8) * _UNIT_ROUNDOFF * (np.sqrt(norm_x)[:, None] + np.sqrt(norm_y)) ** 2
+        x, slack = (query[part] - center).astype(np.float32), error[part]
+        squared = np.einsum("bd,bd->b", x, x)[:, None] + norm_y - 2 * x @ y.T  # (b, n)
+        i, j = np.nonzero(squared <= (1 + slack)[:, None].astype(np.float32) * (1 + 2 * _UNIT_ROUNDOFF))
+        value = squared[i, j].astype(np.float64)
         for column, r in enumerate(radii):
-            i, j = np.nonzero(np.abs(squared - r**2) <= error)
-            squared[i, j] = ((query[part][i] - reference[j]) ** 2).sum(axis=1)
-            counts[part, column] = (squared <= r**2).sum(axis=1) - 1  # without the point itself
+            doubt = np.flatnonzero(np.abs(value - r**2) <= slack[i])
+            within = value <= r**2
+            within[doubt] = ((query[part][i[doubt]] - reference[j[doubt]]) ** 2).sum(axis=1) <= r**2
+            counts[part, column] = np.bincount(i[within], minlength=len(x)) - 1  # without the point itself
     return counts

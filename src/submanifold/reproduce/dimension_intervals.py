@@ -70,7 +70,7 @@ def coverage(law: str, d: int, n: int, repetitions: int) -> list[dict[str, Any]]
 
 
 def run(seeds: int = 300, sizes: Iterable[int] = SIZES, dimensions: Iterable[int] = DIMENSIONS) -> Outcome:
-    """Count how often intervals cover, in `seeds` repetitions of each case; an hour on two cores with the defaults."""
+    """Count how often intervals cover, in `seeds` repetitions of each case; two hours on two cores by default."""
     from joblib import Parallel, delayed
 
     start = time.perf_counter()
