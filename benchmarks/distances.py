@@ -13,16 +13,7 @@ from typing import Any
 import numpy as np
 import skdim
 
-from submanifold.dimension.binary import BID
-from submanifold.dimension.corrint import CorrInt
-from submanifold.dimension.geomle import GeoMLE
-from submanifold.dimension.gride import GRIDE
-from submanifold.dimension.knn import KNN
-from submanifold.dimension.mada import MADA
-from submanifold.dimension.magnitude import MagnitudeDimension
-from submanifold.dimension.mind import MiND_ML
-from submanifold.dimension.mom import MOM
-from submanifold.dimension.persistent import PH
+from submanifold.dimension import BID, GRIDE, KNN, MADA, MOM, PH, CorrInt, GeoMLE, MagnitudeDimension, MiND_ML
 from submanifold.neighbors import NeighborGraph
 
 __all__ = ["run"]

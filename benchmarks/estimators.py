@@ -13,11 +13,7 @@ from typing import Any
 import numpy as np
 import skdim
 
-from submanifold.dimension.danco import DANCo
-from submanifold.dimension.ess import ESS
-from submanifold.dimension.fishers import FisherS
-from submanifold.dimension.lpca import LocalPCA, lPCA
-from submanifold.dimension.tle import TLE
+from submanifold.dimension import ESS, TLE, DANCo, FisherS, LocalPCA, lPCA
 
 __all__ = ["run"]
 

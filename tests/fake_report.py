@@ -42,7 +42,10 @@ def make_dimension(*, pieces: bool = False, noisy: bool = False) -> DimensionEst
     return DimensionEstimate(
         dimension=math.nan if pieces else 8.94,
         interval=(math.nan, math.nan) if pieces else (8.61, 9.27),
-        reading=Reading(8.94, (8.61, 9.27), (8.7, 9.2), {"ball": 8.94, "gaussian": 8.65, "sphere": 8.8}, 8.05, 13, 3.6),
+        pooled=False,
+        reading=Reading(
+            8.94, (8.61, 9.27), (8.7, 9.2), {"ball": 8.94, "gaussian": 8.65, "sphere": 8.8}, 8.05, 13, 3.6, 1797
+        ),
         by_method={
             "mle": MethodEstimate(9.21, (8.95, 9.47), expected=None if pieces else 7.9),
             "twonn": MethodEstimate(8.77, (8.21, 9.35), expected=None if pieces else 8.5),

@@ -284,3 +284,74 @@ def test_scale_curve_starts_at_two_and_ends_at_the_last_k():
 def test_refuses(arguments, named):
     with pytest.raises(InvalidInput, match=named):
         sm.dimension.estimate(**arguments)
+
+
+def _normal(n, d, seed=0):
+    return _rng(seed).standard_normal((n, d))
+
+
+def test_k_beyond_the_curve_reaches_classes_and_clusters():
+    X = _normal(1000, 3)
+    found = sm.dimension.estimate(X, k=150, labels=["a"] * 500 + ["b"] * 500)
+    assert found.reading.k == 150
+    assert set(found.by_class) == {"a", "b"}
+    assert set(sm.dimension.estimate(np.vstack([X[:500], 50 + X[500:]]), k=120).by_cluster) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(["a", None] * 100, dtype=object), np.r_[np.full(100, 0.5), np.full(100, np.nan)]]
+)
+def test_missing_labels_are_refused(labels):
+    with pytest.raises(InvalidInput, match="labels are missing for 100 of 200"):
+        sm.dimension.estimate(_normal(200, 3), labels=labels)
+
+
+def test_labels_of_any_kind():
+    X = _normal(200, 3)
+    assert set(sm.dimension.estimate(X, labels=np.array(["a", "b"] * 100, dtype=object)).by_class) == {"a", "b"}
+    many = sm.dimension.estimate(X, labels=_rng(1).standard_normal(200))
+    assert sum("too few distinct points" in sentence for sentence in many.warnings) == 1
+    assert "and 195 more hold" in many.warnings[-1]
+
+
+@pytest.mark.parametrize("method", ["fishers", "pca", "calibrated"])
+def test_one_chosen_method_is_told_as_it_is(method):
+    found = sm.dimension.estimate(_normal(60, 3), methods=[method])
+    only = found.by_method[method]
+    assert (found.dimension, found.interval) == (only.dimension, only.interval)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_methods_of_unknown_error_do_not_drown_the_others():
+    assert random_effects([3.0, 5.0], [np.inf, np.inf]) == (pytest.approx(np.sqrt(15)), np.inf)
+    np.testing.assert_allclose(random_effects([3.0, 5.0], [0.02, np.inf]), [3.0, 0.02])
+    assert heterogeneity_p_value([3.0, 5.0], [0.02, np.inf]) == 1.0
+
+
+@pytest.mark.parametrize("X", [np.eye(50), np.arange(200.0)[:, None], np.indices((20, 20)).reshape(2, -1).T])
+def test_more_dimensions_than_coordinates_are_called_impossible(X):
+    found = sm.dimension.estimate(X)
+    assert found.interval[0] <= found.dimension <= found.interval[1]
+    said = " ".join(found.warnings)
+    assert ("which no data can exceed" in said) == (found.interval[0] > X.shape[1])
+    assert "multiples of 1" in said
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_what_is_beyond_the_table_is_not_called_known():
+    from submanifold.dimension.wording import how, verdict
+
+    found = sm.dimension.estimate(_normal(300, 500))
+    assert found.interval[1] == np.inf
+    assert "at least about 200" in verdict(found, "X")
+    assert "no law that is tabulated" in " ".join(how(found))
+
+
+def test_sentences_do_not_claim_what_was_not_done():
+    raw = sm.dimension.estimate(_normal(500, 20), methods=["mle"])
+    assert "and are not corrected" in " ".join(raw.warnings)
+    plane = np.pad(_normal(4000, 2), ((0, 0), (0, 6))) + 0.006 * _normal(4000, 8, 1)
+    among, beyond = sm.dimension.estimate(plane, k=3), sm.dimension.estimate(plane)
+    assert "as here, is too high" in " ".join(among.warnings)
+    assert "the consensus is read beyond" in " ".join(beyond.warnings)
+    assert beyond.reading.k > 3

@@ -50,7 +50,7 @@ def test_how_it_was_read_names_scale_raw_reading_and_all_laws() -> None:
 
 
 def test_chosen_methods_are_named_in_place_of_the_scale() -> None:
-    text = how(replace(make_dimension(), dimension=9.0))
+    text = how(replace(make_dimension(), dimension=9.0, pooled=True))
     assert text[0] == "The number is the mean of mle, twonn, lpca, as asked for."
     assert "8.9" in text[1]
 

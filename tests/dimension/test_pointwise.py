@@ -108,3 +108,15 @@ def test_map_and_json():
 def test_refuses(X, k, named):
     with pytest.raises(InvalidInput, match=named):
         sm.dimension.local(X, k)
+
+
+def test_a_graph_with_too_few_neighbours_is_refused():
+    graph = NeighborGraph(ball(300, 3, np.random.default_rng(0)), 20)
+    with pytest.raises(InvalidInput, match="graph holds 20 neighbours a point: give 63 for k=20"):
+        sm.dimension.local(None, 20, graph=graph)
+
+
+def test_ties_leave_no_p_value_undefined():
+    found = sm.dimension.local(np.eye(60), 10)
+    assert found.p_value == 1.0
+    json.dumps(found.to_json(), allow_nan=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Latent", "Limit", "Page", "Seed", "Source", "Steps", "settings", "split_names"]
+__all__ = ["Latent", "Limit", "Page", "Seed", "Source", "Steps", "settings", "split_names", "told"]
 
 Source = Annotated[
     str,
@@ -22,6 +22,11 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Training steps per model
 Latent = Annotated[int | None, typer.Option(min=1, help="Latent dimension.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="Look at no more than this many points.")]
 Page = Annotated[Path, typer.Option("--out", help="Folder for report.html and its figures.")]
+
+
+def told(path: str | Path) -> str:
+    """A path as a page may tell it: one that starts at the root of somebody's machine by its last part alone."""
+    return Path(path).name if Path(path).is_absolute() else str(path)
 
 
 def split_names(text: str) -> list[str]:

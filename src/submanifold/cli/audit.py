@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from submanifold.cli.arguments import Limit, Page, Seed, Source
+from submanifold.cli.arguments import Limit, Page, Seed, Source, told
 from submanifold.cli.console import show_report
 from submanifold.cli.guard import keeping
 
@@ -32,6 +32,6 @@ def audit(
     with keeping(f"no report was written; what was in {folder} is unchanged"):
         name = run.resolve().name
         report = examine(source, {name: model}, seed=seed, limit=limit, progress=True)
-        report = replace(report, settings={"run": str(run), "source": source, **report.settings})
+        report = replace(report, settings={"run": told(run), "source": told(source), **report.settings})
         page = report.save(folder / "report.html")
     show_report(report, page)

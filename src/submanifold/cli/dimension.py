@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from submanifold.cli.arguments import Limit, Seed, split_names
+from submanifold.cli.arguments import Limit, Seed, split_names, told
 from submanifold.cli.console import note
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def dimension(
         raise InvalidInput(f"--by-class: {points.name} has no labels")
     if save is not None:
         writable_folder(save.parent, name="--save")  # before the work, not after it
-    asked = {"source": source, "limit": limit, "n": n, "noise": noise}
+    asked = {"source": told(source), "limit": limit, "n": n, "noise": noise}
     _estimate(points, methods, k, seed, by_class=by_class, json=json, save=save, asked=asked)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from submanifold.cli.arguments import Latent, Limit, Page, Seed, Source, Steps, split_names
+from submanifold.cli.arguments import Latent, Limit, Page, Seed, Source, Steps, split_names, told
 from submanifold.cli.console import open_page, show_report
 from submanifold.cli.guard import keeping
 
@@ -47,7 +47,7 @@ def lens(
             run=folder / "runs",
             progress=True,
         )
-        report = replace(report, settings={"source": source, **report.settings})
+        report = replace(report, settings={"source": told(source), **report.settings})
         page = report.save(folder / "report.html")
     show_report(report, page)
     if open_:

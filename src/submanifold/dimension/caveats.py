@@ -36,14 +36,18 @@ def caveats(
     by_method: Mapping[str, MethodEstimate],
     by_class: Mapping[int | str, MethodEstimate] | None,
     found: LocalDimension,
+    *,
+    pooled: bool,
 ) -> tuple[str, ...]:
-    """The sentences that apply to an estimate of `points` (n, D), most of them none."""
+    """The sentences that apply to an estimate of `points` (n, D), mostly none; `pooled` where methods were chosen."""
+    by_scale = not pooled and not pieces
     sentences = [
         _pieces(pieces),
         _duplicates(len(points), graph.n_points),
         _lattice(points),
-        _noise(curve),
-        _too_few(graph.n_points, reading.dimension),
+        _impossible(reading, points.shape[1]),
+        _noise(curve, reading, points.shape[1], by_scale=by_scale),
+        _too_few(graph.n_points, reading.dimension, by_scale=by_scale),
         _scale(curve),
         "" if pieces else _methods(by_method),
         _classes(by_class),
@@ -81,7 +85,16 @@ def _lattice(points: Points) -> str:
     )
 
 
-def _noise(curve: ScaleCurve) -> str:
+def _impossible(reading: Reading, ambient_dim: int) -> str:
+    if reading.interval[0] <= ambient_dim:
+        return ""
+    return (
+        f"The reading, {reading.dimension:.1f}, is above the number of coordinates, {ambient_dim}, which no data can "
+        "exceed: neighbours at nearly equal distances, as on a lattice, mislead it."
+    )
+
+
+def _noise(curve: ScaleCurve, reading: Reading, ambient_dim: int, *, by_scale: bool) -> str:
     if not curve.noisy:
         return ""
     if not curve.flat:
@@ -89,13 +102,16 @@ def _noise(curve: ScaleCurve) -> str:
             f"The estimate falls from {curve.calibrated[0]:.1f} to {curve.calibrated[-1]:.1f} over all scales and "
             "never levels off: neighbours see noise rather than the manifold, whose dimension is at most the last one."
         )
+    seen = min(float(curve.calibrated[0]), ambient_dim)
+    beyond = by_scale and reading.k >= curve.ks[curve.start]
     return (
-        f"Neighbours nearer than about {curve.radii[curve.start]:.2g} (k < {curve.ks[curve.start]}) see noise, of "
-        f"{curve.calibrated[0]:.1f} dimensions: the consensus is read beyond."
+        f"Neighbours nearer than about {curve.radii[curve.start]:.2g} (k < {curve.ks[curve.start]}) see noise or "
+        f"rounding, of {seen:.1f} dimensions: "
+        + ("the consensus is read beyond." if beyond else "what is read among them, as here, is too high.")
     )
 
 
-def _too_few(n: int, dimension: float) -> str:
+def _too_few(n: int, dimension: float, *, by_scale: bool) -> str:
     """Eckmann and Ruelle 1992, Fundamental limitations for estimating dimensions, equation 3, with rho = 0.1."""
     if dimension > 0.99 * HIGHEST:
         return f"The dimension is at the upper end of what can be calibrated, {HIGHEST:.0f}: it may be larger."
@@ -104,7 +120,12 @@ def _too_few(n: int, dimension: float) -> str:
         return ""
     return (
         f"{n:,} points resolve dimensions up to about {limit:.1f} (2 log10 n): above it, estimates from distances to "
-        "neighbours read too little. The consensus is corrected for that; the other methods are not."
+        "neighbours read too little"
+        + (
+            ". The consensus is corrected for that; the other methods are not."
+            if by_scale
+            else ", and are not corrected."
+        )
     )
 
 
@@ -131,6 +152,8 @@ def _methods(by_method: Mapping[str, MethodEstimate]) -> str:
         for name, one in by_method.items()
         if one.expected is not None and not one.interval[0] <= one.expected <= one.interval[1]
     }
+    if not by_method:
+        return ""
     if all(one.expected is None for one in by_method.values()):
         return _chosen(by_method)
     name = max(ratios, key=lambda name: abs(math.log(ratios[name])), default=None)

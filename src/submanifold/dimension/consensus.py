@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ _FEWEST_POINTS = 8
 _FEWEST_OF_PART = 42  # of a class, a cluster or a piece
 _LEAST_SHARE = 0.02  # of a cluster
 _RESOLUTION = 1 / 12  # variance of rounding to whole numbers, which local PCA does at each point
-_READS_SHORT: Mapping[str, int | None] = {"twonn": 2, "gride": 2, "mle": None}
-"""Methods that read too little in high dimension, with the neighbours they look at (None: as many as they are told)."""
+_READS_SHORT: Mapping[str, int | None] = {"twonn": 2, "mle": None}
+"""Of the panel, what reads too little in high dimension, with its neighbours (None: as many as it is told)."""
 
 
 def estimate(
@@ -115,11 +116,12 @@ def estimate(
     if pieces:
         dimension, interval = float("nan"), (float("nan"), float("nan"))
     by_class, small = (None, []) if classes is None else _by_class(given, classes, k, seed)
-    left_out += [f"Class {label} holds too few distinct points for an estimate." for label in small]
+    left_out += _too_small(small)
     whole = len(graph) == n
     return DimensionEstimate(
         dimension=dimension,
         interval=interval,
+        pooled=methods is not None,
         reading=reading,
         by_method=by_method,
         local=found.take(place, np.arange(n_given)) if whole else found.take(np.arange(len(graph)), first[graph.rows]),
@@ -127,7 +129,10 @@ def estimate(
         by_class=by_class,
         by_cluster=_by_cluster(graph, points, k, seed) if whole and not pieces else None,
         pieces=pieces,
-        warnings=(*caveats(given, graph, reading, curve, pieces, by_method, by_class, found), *left_out),
+        warnings=(
+            *caveats(given, graph, reading, curve, pieces, by_method, by_class, found, pooled=methods is not None),
+            *left_out,
+        ),
         n=n_given,
         n_distinct=n,
         ambient_dim=D,
@@ -143,7 +148,10 @@ def _check_labels(labels: ArrayLike | None, n: int) -> NDArray[Any] | None:
     labels = np.asarray(labels)
     if labels.shape != (n,):
         raise InvalidInput(f"labels have shape {labels.shape}: give one for each of the {n} points")
-    return labels
+    missing = [label is None or label != label for label in labels.tolist()]  # NaN differs from itself
+    if any(missing):
+        raise InvalidInput(f"labels are missing for {sum(missing)} of {n} points: give the class of each")
+    return labels.astype(str) if labels.dtype == object else labels
 
 
 def _estimator(name: str, k: int | None, n: int, seed: int) -> DimensionEstimator:
@@ -178,7 +186,8 @@ def _by_method(
         except InvalidInput as error:
             left_out.append(f"{name} was left out: {error}.")
             continue
-        found[name] = MethodEstimate(estimator.dimension_, estimator.interval_)
+        sampling = getattr(estimator, "sampling_interval_", None)
+        found[name] = MethodEstimate(estimator.dimension_, estimator.interval_, sampling_interval=sampling)
     return found, left_out
 
 
@@ -223,13 +232,16 @@ def _with_expected(
         if name in _READS_SHORT:
             neighbors = _READS_SHORT[name] or estimators[name].get_params()["n_neighbors"]
             expected = expected_mle(dimension, n, neighbors, "ball")
-        found[name] = MethodEstimate(one.dimension, one.interval, expected=expected)
+        found[name] = replace(one, expected=expected)
     return found
 
 
 def _pooled(by_method: Mapping[str, MethodEstimate], left_out: list[str]) -> tuple[float, tuple[float, float]]:
     if not by_method:
         raise InvalidInput(" ".join(left_out))
+    if len(by_method) == 1:
+        (only,) = by_method.values()
+        return only.dimension, only.interval
     dimension, variance = random_effects(
         [one.dimension for one in by_method.values()],
         [
@@ -244,7 +256,7 @@ def _part(points: Points, k: int | None, seed: int) -> MethodEstimate:
     """The consensus of some of the points by themselves; distinct ones."""
     n = len(points)
     rows = None if n <= _MOST_ROWS else _spread(n, _MOST_ROWS, np.random.default_rng(seed))
-    graph = NeighborGraph(points, min(_K_CURVE, n - 1), rows=rows, seed=seed)
+    graph = NeighborGraph(points, min(max(_K_CURVE, k or 0), n - 1), rows=rows, seed=seed)
     reading = _read(scale_curve(graph, k_max=min(_K_CURVE, n // 2 - 1), also=k, seed=seed), k)
     return MethodEstimate(reading.dimension, reading.interval, sampling_interval=reading.sampling_interval)
 
@@ -255,14 +267,25 @@ def _by_class(
     """The estimate among the points of each class, and the classes too small for it."""
     found: dict[int | str, MethodEstimate] = {}
     small = []
-    for label in np.unique(labels):
-        members = points.take(np.flatnonzero(labels == label))
-        first, _ = distinct_rows(members)
-        if len(first) < max(_FEWEST_OF_PART, 2 * ((k or 0) + 1)):
+    names, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    fewest = max(_FEWEST_OF_PART, 2 * ((k or 0) + 1))
+    for position, (label, size) in enumerate(zip(names, sizes, strict=True)):
+        members = points.take(np.flatnonzero(which == position)) if size >= fewest else None
+        first = np.array([]) if members is None else distinct_rows(members)[0]
+        if members is None or len(first) < fewest:
             small.append(label)
             continue
         found[label.item()] = _part(members.take(first), k, seed)
     return found, small
+
+
+def _too_small(labels: Sequence[Any], shown: int = 5) -> list[str]:
+    """A sentence about the classes without an estimate, if there are any."""
+    if not labels:
+        return []
+    named = ", ".join(map(str, labels[:shown])) + (f" and {len(labels) - shown:,} more" if len(labels) > shown else "")
+    many = len(labels) > 1
+    return [f"Class{'es' * many} {named} hold{'s' * (not many)} too few distinct points for an estimate."]
 
 
 def _by_cluster(graph: NeighborGraph, points: Points, k: int | None, seed: int) -> dict[int, MethodEstimate] | None:

@@ -104,28 +104,27 @@ def _pairs(X: Vector, rows: Index, members: Index | None, radii: Vector) -> Vect
     Squared distances come from a float32 matrix product, with an error below $4 (D + 8) u (|x| + |y|)^2$; those that
     are nearer than that to a squared radius are computed again from differences in float64.
     """
-    unit = radii[-1]
-    reference = X / unit if members is None else X[members] / unit  # (n, D)
-    query, radii = X[rows] / unit, radii / unit
-    center = query.mean(axis=0)  # rows with many neighbours lie where most points do
-    reach = np.linalg.norm(query - center, axis=1)
+    unit, radii = radii[-1], radii / radii[-1]
+    others = np.arange(len(X)) if members is None else members
+    center = X[rows].mean(axis=0)  # rows with many neighbours lie where most points do
+    x, y = (((Z - center) / unit).astype(np.float32) for Z in (X[rows], X if members is None else X[members]))
+    norm_x, norm_y = (np.einsum("nd,nd->n", z, z) for z in (x, y))
     # Points farther out than the rows by more than the largest radius, 1, count for none of them.
-    size = np.linalg.norm(reference - center, axis=1)
-    reference = reference[size <= reach.max() + 1.5]
-    y = (reference - center).astype(np.float32)
-    norm_y = np.einsum("nd,nd->n", y, y)
-    error = 4 * (X.shape[1] + 8) * _UNIT_ROUNDOFF * (reach + reach.max() + 1.5) ** 2  # (m,)
+    farthest = (1 + 1e-5) * float(np.sqrt(norm_x.max())) + 1.5
+    inside = norm_y <= farthest**2
+    if not inside.all():
+        others, y, norm_y = others[inside], y[inside], norm_y[inside]
+    slack = 4 * (X.shape[1] + 8) * _UNIT_ROUNDOFF * (np.sqrt(norm_x.astype(np.float64)) + farthest) ** 2  # (m,)
     counts = np.empty((len(rows), len(radii)))
     step = max(1, _BLOCK_VALUES // len(y))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        x, slack = (query[part] - center).astype(np.float32), error[part]
-        squared = np.einsum("bd,bd->b", x, x)[:, None] + norm_y - 2 * x @ y.T  # (b, n)
-        i, j = np.nonzero(squared <= (1 + slack)[:, None].astype(np.float32) * (1 + 2 * _UNIT_ROUNDOFF))
-        value = squared[i, j].astype(np.float64)
+        squared = norm_x[part, None] + norm_y - 2 * x[part] @ y.T  # (b, n)
+        i, j = np.nonzero(squared <= 1 + 2 * slack[part, None].astype(np.float32))
+        value, at = squared[i, j].astype(np.float64), rows[part][i]
         for column, r in enumerate(radii):
-            doubt = np.flatnonzero(np.abs(value - r**2) <= slack[i])
+            doubt = np.flatnonzero(np.abs(value - r**2) <= slack[part][i])
             within = value <= r**2
-            within[doubt] = ((query[part][i[doubt]] - reference[j[doubt]]) ** 2).sum(axis=1) <= r**2
-            counts[part, column] = np.bincount(i[within], minlength=len(x)) - 1  # without the point itself
+            within[doubt] = (((X[at[doubt]] - X[others[j[doubt]]]) / unit) ** 2).sum(axis=1) <= r**2
+            counts[part, column] = np.bincount(i[within], minlength=len(squared)) - 1  # without the point itself
     return counts

@@ -92,7 +92,7 @@ class LocalDimension:
         quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
         return {
             "quantiles": dict(zip(map(str, quantiles), np.quantile(finite, quantiles).tolist(), strict=True)),
-            "relative_error": self.relative_error,
+            "relative_error": self.relative_error if np.isfinite(self.relative_error) else None,
             "spread": self.spread,
             "p_value": self.p_value,
             "varies": self.varies,
@@ -113,10 +113,14 @@ def local(X: Any, k: int = 20, *, graph: NeighborGraph | None = None, seed: int 
         seed: of the halves.
 
     Raises:
-        InvalidInput: for data that `submanifold.checks.check_matrix` refuses, or fewer than 2 (k + 1) distinct points.
+        InvalidInput: for data that `submanifold.checks.check_matrix` refuses, fewer than 2 (k + 1) distinct
+            points, or a graph with too few neighbours.
     """
     if graph is not None:
-        return _local(graph, check_int(k, name="k", low=3), seed)
+        n = graph.n_points
+        if graph.k < graph_size(check_int(k, name="k", low=3, high=n // 2 - 1), n):
+            raise InvalidInput(f"graph holds {graph.k} neighbours a point: give {graph_size(k, n)} for k={k}")
+        return _local(graph, k, seed)
     X = check_matrix(X)
     points, place = drop_duplicates(X)
     n = len(points)
@@ -131,7 +135,7 @@ def local(X: Any, k: int = 20, *, graph: NeighborGraph | None = None, seed: int 
 
 def _local(graph: NeighborGraph, k: int, seed: int) -> LocalDimension:
     inverse = inverse_mle(graph.distances[:, :k])
-    n, m = graph.n_points, len(graph)
+    n = graph.n_points
     dimension, elasticity = calibrate(_smoothed(inverse, graph.rows, graph.indices[:, :k], n), n, k, "ball")
     typical = float(np.median(elasticity))  # by which calibration stretches errors
     errors, shared, p_values = [], [], []
@@ -155,12 +159,12 @@ def _local(graph: NeighborGraph, k: int, seed: int) -> LocalDimension:
         relative_error=error * typical,
         spread=typical * float(np.sqrt(max(float(np.mean(shared)), 0.0))) if shared else 0.0,
         p_value=float(np.median(p_values)) if p_values else 1.0,
-        n_neighbors=min(k, m),
+        n_neighbors=k,
     )
 
 
 def _one_sided(first: Vector, second: Vector) -> float:
-    if len(first) < 8:
+    if len(first) < 8 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 1.0
     return float(spearmanr(first, second, alternative="greater").pvalue)
 

@@ -34,9 +34,14 @@ def random_effects(values: Sequence[float], variances: Sequence[float]) -> tuple
 
     Args:
         values: estimates, all positive.
-        variances: variances of their logarithms; below 1e-6 they are raised to it.
+        variances: variances of their logarithms; below 1e-6 they are raised to it, and values of which the variance
+            is infinite count only where all are so.
     """
     y, v = _logarithms(values, variances)
+    if not np.isfinite(v).any():  # nothing is known of any error
+        return float(np.exp(y.mean())), float("inf")
+    known = np.isfinite(v)
+    y, v = y[known], v[known]
     w = 1 / v
     Q = _cochran_q(y, w)
     spread = w.sum() - (w**2).sum() / w.sum()
@@ -50,6 +55,7 @@ def random_effects(values: Sequence[float], variances: Sequence[float]) -> tuple
 def heterogeneity_p_value(values: Sequence[float], variances: Sequence[float]) -> float:
     """The p-value of Cochran's Q test that independent positive `values` estimate the same quantity."""
     y, v = _logarithms(values, variances)
+    y, v = y[np.isfinite(v)], v[np.isfinite(v)]
     return float(chi2.sf(_cochran_q(y, 1 / v), len(y) - 1)) if len(y) > 1 else 1.0
 
 

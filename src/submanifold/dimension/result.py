@@ -68,6 +68,7 @@ class DimensionEstimate:
         dimension: the consensus; NaN where `pieces` of different dimension make one number meaningless.
         interval: its 95% interval; it covers sampling error and, unless methods were chosen, the choice of the
             reference law of the calibration; with chosen methods, their disagreement.
+        pooled: whether the consensus is the mean of chosen methods, rather than the reading of one scale.
         reading: the scale at which the consensus was read, the raw number there, and every reference law's.
         by_method: the estimate of each method, and what it would read in a ball of the consensus' dimension.
         local: the dimension around each point, its uncertainty, and the test whether it varies.
@@ -86,6 +87,7 @@ class DimensionEstimate:
 
     dimension: float
     interval: tuple[float, float]
+    pooled: bool
     reading: Reading
     by_method: Mapping[str, MethodEstimate]
     local: LocalDimension = field(repr=False)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from submanifold.dimension.reference import REFERENCES, calibrate
+from submanifold.dimension.reference import HIGHEST, REFERENCES, calibrate
 from submanifold.dimension.variance import Patches, graph_size, half_size, log_interval, split_variance
 from submanifold.neighbors import NeighborGraph, Points
 
@@ -47,6 +47,7 @@ class Reading(NamedTuple):
         raw: the maximum likelihood estimate as it is.
         k: neighbours among all points.
         radius: median distance to the k-th of them.
+        n: the points that were looked at for it, fewer than all where the scale was reached by thinning.
     """
 
     dimension: float
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     raw: float
     k: int
     radius: float
+    n: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ class ScaleCurve:
         for name in REFERENCES:
             by_reference[name] = float(calibrate(raw, n, k, name).dimension)
             low, high = (float(calibrate(end, n, k, name).dimension) if 0 < end < np.inf else end for end in sampling)
-            ends[name] = (low, high)
+            ends[name] = (low, high if high < 0.999 * HIGHEST else float("inf"))  # above the table nothing is known
         lowest = min(low for low, _ in ends.values()) if self.flat else 0.0  # noise at all scales: an upper bound
         return Reading(
             dimension=by_reference["ball"],
@@ -127,6 +129,7 @@ class ScaleCurve:
             raw=raw,
             k=int(self.ks[position]),
             radius=float(self.radii[position]),
+            n=n,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 
+from submanifold.dimension.reference import HIGHEST
 from submanifold.dimension.result import DimensionEstimate
+
+_CLIPPED = 0.99  # of the highest dimension: what is beyond cannot be told apart
 
 __all__ = ["how", "near", "p_value", "places", "pooled", "searched", "verdict"]
 
@@ -30,13 +33,18 @@ def near(found: DimensionEstimate) -> str:
     if found.pieces:
         each = ", ".join(f"{piece.dimension:.1f} ({piece.share:.0%} of the points)" for piece in found.pieces)
         return f"a union of manifolds of different dimension: {each}"
-    bound = "" if found.scale_curve.flat or pooled(found) else "at most "
+    curve = found.scale_curve
+    bound = ""
+    if found.dimension > _CLIPPED * HIGHEST:
+        bound = "at least "
+    elif not curve.flat and not pooled(found) and found.reading.k >= curve.ks[curve.start]:
+        bound = "at most "
     return f"a manifold of {bound}about {found.dimension:.1f} dimensions ({_interval(*found.interval)})"
 
 
 def pooled(found: DimensionEstimate) -> bool:
     """Whether the consensus is the mean of chosen methods rather than the reading of one scale."""
-    return not found.pieces and found.dimension != found.reading.dimension
+    return found.pooled and not found.pieces
 
 
 def how(found: DimensionEstimate) -> tuple[str, ...]:
@@ -47,6 +55,8 @@ def how(found: DimensionEstimate) -> tuple[str, ...]:
 def _read(found: DimensionEstimate) -> tuple[str, ...]:
     reading = found.reading
     where = f"k = {reading.k:,} neighbours, whose median distance is {reading.radius:.3g}"
+    if reading.n < found.n_distinct:
+        where += f" (by the {round(reading.k * reading.n / found.n_distinct):,} nearest of {reading.n:,} random points)"
     if found.pieces:
         return (
             "Each piece was read by itself, at its own scale.",
@@ -61,8 +71,11 @@ def _read(found: DimensionEstimate) -> tuple[str, ...]:
     missing = 1 - reading.raw / reading.dimension
     short = f", {missing:.0%} too little" if missing >= 0.01 else ""
     first, *others = (f"{_REFERENCES[name]} of {value:.2f}" for name, value in reading.by_reference.items())
+    read = f"Read at {where}: there the maximum likelihood estimate is {reading.raw:.3g}{short}."
+    if reading.dimension > _CLIPPED * HIGHEST:
+        return (read, f"As many points of no law that is tabulated, up to {HIGHEST:.0f} dimensions, read as much.")
     return (
-        f"Read at {where}: there the maximum likelihood estimate is {reading.raw:.2f}{short}.",
+        read,
         f"As many points of {first} dimensions read the same, which is the estimate; so do those of "
         f"{', '.join(others[:-1])} or {others[-1]}, and the interval spans all of them.",
     )
