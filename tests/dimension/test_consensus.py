@@ -96,6 +96,15 @@ def test_digits():
     assert "class 9" in str(found)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_digits_are_read_alike_in_parts(seed):
+    """Their curve falls gently at all scales, which must not be noise in one part and none in another."""
+    part, _ = sm.data.load("digits").split(0.2, seed=seed)
+    found = sm.dimension.estimate(part, seed=seed)
+    assert 8.9 < found.dimension < 10.4
+    assert not found.scale_curve.noisy
+
+
 def test_one_search_serves_everything(monkeypatch):
     from submanifold.dimension import consensus
 

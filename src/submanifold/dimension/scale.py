@@ -32,7 +32,7 @@ _THINNING = 4
 _FEWEST_THINNED, _MOST_THINNED = 200, 20_000  # points that are left
 _LARGEST_SHARE = 0.15  # of all points in one neighbourhood: beyond it, the data as a whole are seen
 _SHORT, _LONG = 3.0, 8.0  # ratios of k over which slopes d log dimension / d log k are measured
-_STEEP, _GENTLE, _LEVEL = -0.14, -0.08, -0.06  # curvature and shape bend by up to 0.1 at small scales, noise by up to 1
+_STEEP, _LEVEL = -0.14, -0.06  # curvature and shape bend by up to 0.1 at small scales, noise by up to 1
 _FILLS, _LEAVES = 0.9, 0.67  # noise alone has the ambient dimension, and hides what has two thirds of it at most
 
 
@@ -234,15 +234,14 @@ def _plateau(curve: _Part, ambient_dim: int | None) -> tuple[int, int, bool]:
 def _is_noisy(curve: _Part, ambient_dim: int | None) -> bool:
     """Whether the finest scales see noise.
 
-    Either the curve falls steeply from the first scale on; or it falls less steeply, and levels off later; or it starts
-    at the ambient dimension and leaves it. A fall at large scales alone is none: density and shape are seen there.
+    Either the curve falls steeply from the first scale on, or it starts at the ambient dimension and leaves it. A fall
+    at large scales alone is none: density and shape are seen there; and a gentle one from the first scale on may be
+    either, which the caveats tell.
     """
     at_first, error = _slope(curve, 0, _LONG)
-    later = [_slope(curve, i, _SHORT)[0] for i in range(len(curve.ks)) if _reaches(curve, i, _SHORT)]
-    levels_off = at_first + 2 * error < _GENTLE and len(later) > 3 and min(later[-3:]) > _LEVEL
     fills = ambient_dim is not None and curve.calibrated[0] > _FILLS * ambient_dim
     leaves = bool(curve.calibrated[-1] < _LEAVES * curve.calibrated[0]) and bool(np.isfinite(error))
-    return at_first + 2 * error < _STEEP or levels_off or (fills and leaves)
+    return at_first + 2 * error < _STEEP or (fills and leaves)
 
 
 def _end_of_noise(curve: _Part) -> tuple[int, bool]:
