@@ -1,7 +1,8 @@
 """Ten estimators from one neighbour search against scikit-dimension's, each of which searches anew.
 
-Processor seconds of one run. The search is one exact `NeighborGraph` with as many neighbours as the neediest estimator
-wants; faiss's flat index, which is exact up to float32, is given for scale.
+Only those that work from distances alone: angles and spectra (ABID, DANCo, ESS, local PCA, TLE) need the points as well
+and cost several searches more. Processor seconds of one run. The search is one exact `NeighborGraph` with as many
+neighbours as the neediest estimator wants; faiss's flat index, which is exact up to float32, is given for scale.
 """
 
 from __future__ import annotations
