@@ -76,6 +76,7 @@ def test_list_says_the_names_that_python_knows(kind: str) -> None:
     assert result.exit_code == 0
     first_words = {line.split()[0] for line in result.output.splitlines() if line and not line.startswith(" ")}
     assert first_words == set(names[kind]())
+    assert not set("$\\`") & set(result.output)  # formulas are for documents
 
 
 def test_list_of_something_else() -> None:

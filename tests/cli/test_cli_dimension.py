@@ -82,6 +82,54 @@ def test_the_page_and_the_figure(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {"dimension.png", "local-dimension.png"}
 
 
+@pytest.mark.parametrize("ending", ["npy", "csv"])
+def test_a_matrix_of_distances(tmp_path: Path, ending: str) -> None:
+    x = np.random.default_rng(0).standard_normal((300, 3))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    distances = np.sqrt(np.maximum(2 - 2 * x @ x.T, 0))
+    np.fill_diagonal(distances, 0)
+    source, page, figure = tmp_path / f"far.{ending}", tmp_path / "page.html", tmp_path / "figure.png"
+    _ = np.save(source, distances) if ending == "npy" else np.savetxt(source, distances, delimiter=",", fmt="%.17g")
+    asked = ("dimension", source, "--metric", "precomputed")
+    text = " ".join(run(*asked).stdout.split())
+    assert text.startswith("far: 300 points with precomputed distances lie near a manifold of about 2.")
+    assert "note: lpca was left out: X holds distances alone" in text
+    found = submanifold.dimension.estimate(distances, metric="precomputed")
+    printed = json.loads(run(*asked, "--json").stdout)
+    assert printed["dimension"] == pytest.approx(found.dimension, rel=1e-12)
+    assert (printed["ambient_dim"], printed["metric"]) == (None, "precomputed")
+    assert json.loads(run(*asked, "--json", "--limit", "100").stdout)["n"] == 100
+    assert run(*asked, "--save", page).exit_code == run(*asked, "--save", figure).exit_code == 0
+    assert "How often each dimension occurs around points" in page.read_text("utf-8")
+    assert "--metric precomputed" in page.read_text("utf-8")
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"dimension.png", "local-dimension.png"}
+
+
+def test_another_distance_between_points() -> None:
+    text = " ".join(run("dimension", "sphere", "--n", "300", "--metric", "cityblock").stdout.split())
+    assert "points in 3 dimensions with cityblock distances lie near a manifold of about " in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d[:20], "X has shape (20, 30): precomputed distances of all points are square"),
+        (lambda d: d + np.triu(d), "X holds distances that are not symmetric"),
+        (lambda d: d - 0.1, "X holds distances that are negative"),
+        (lambda d: d + np.eye(30), "X holds distances with a diagonal that is not 0"),
+        (lambda d: np.where(d > d.max() / 2, np.nan, d), "NaN"),
+    ],
+)
+def test_what_is_no_matrix_of_distances_is_refused(tmp_path: Path, change: Any, words: str) -> None:
+    x = np.random.default_rng(0).standard_normal((30, 2))
+    np.save(tmp_path / "far.npy", change(np.linalg.norm(x[:, None] - x, axis=2)))
+    for more in ((), ("--limit", "10")):
+        result = run("dimension", tmp_path / "far.npy", "--metric", "precomputed", *more)
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_the_benchmark_in_the_terminal_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     from submanifold.dimension import benchmark
 
@@ -116,7 +164,10 @@ def test_the_benchmark_in_the_terminal_and_as_json(monkeypatch: pytest.MonkeyPat
         (("--benchmark", "--save", "x.html"), "--save is not accepted with --benchmark"),
         (("--benchmark", "--method", "mel"), "'mel' is unknown"),
         (("--benchmark", "--n", "20"), "n=20"),
+        (("--benchmark", "--metric", "cityblock"), "--metric is not accepted with --benchmark"),
         (("digits", "--n", "500"), "'n'"),
+        (("digits", "--metric", "citiblock"), "did you mean 'cityblock'"),
+        (("digits", "--metric", "precomputed"), "X of shape (1797, 1, 8, 8)"),
         (("digits", "--save", "x.pdf"), ".png or .html"),
     ],
 )

@@ -270,7 +270,6 @@ def test_the_same_seed_gives_the_same_points_in_another_process() -> None:
 @pytest.mark.parametrize("name", [name for name in DIMENSIONS if name not in CUBES])
 def test_laws_agree_with_scikit_dimension(name: str) -> None:
     """Coordinate by coordinate, up to the many comparisons; the cubes are left out, for they lack faces there."""
-    pytest.importorskip("pandas")
     from scipy.stats import ks_2samp
     from skdim.datasets import BenchmarkManifolds
 

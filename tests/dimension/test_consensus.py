@@ -106,7 +106,7 @@ def test_digits_are_read_alike_in_parts(seed):
 
 
 def test_one_search_serves_everything(monkeypatch):
-    from submanifold.dimension import consensus
+    from submanifold.dimension import space
 
     made = []
 
@@ -115,7 +115,7 @@ def test_one_search_serves_everything(monkeypatch):
             made.append(args[1])
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(consensus, "NeighborGraph", Counted)
+    monkeypatch.setattr(space, "NeighborGraph", Counted)
     monkeypatch.setattr("submanifold.dimension.base.NeighborGraph", Counted)
     sm.dimension.estimate(sphere(0, 400))
     assert len(made) == 1
@@ -182,7 +182,7 @@ def test_noise_shows_in_the_scale_curve():
 
 
 def test_large_data_are_looked_at_in_part(monkeypatch):
-    monkeypatch.setattr("submanifold.dimension.consensus._MOST_ROWS", 300)
+    monkeypatch.setattr("submanifold.dimension.space._MOST_ROWS", 300)
     X = np.vstack([sphere(0, 1000), sphere(0, 1000)[:100]])
     found = sm.dimension.estimate(X)
     assert found.pointwise.shape == found.rows.shape == (300,)

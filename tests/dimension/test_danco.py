@@ -233,6 +233,24 @@ def test_refuses(fit, named):
         fit()
 
 
+def test_reference_of_the_whole_set():
+    """Neighbours of some points of a larger set are held against balls as large as the set."""
+    X = np.random.default_rng(0).standard_normal((4000, 9))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)  # read a little high, not as a whole number
+    graph = NeighborGraph(X, 11)
+    rows = np.arange(300)
+    near = np.unique(np.concatenate([rows, graph.indices[rows].ravel()]))
+    small = NeighborGraph.from_arrays(
+        graph.distances[rows],
+        np.searchsorted(near, graph.indices[rows]),
+        rows=np.searchsorted(near, rows),
+        n_points=len(near),
+    )
+    whole = DANCo().fit(X, graph=graph.take(rows)).dimension_
+    assert DANCo(n_reference=4000).fit(X[near], graph=small).dimension_ == whole
+    assert DANCo().fit(X[near], graph=small).dimension_ != whole
+
+
 @pytest.mark.peer
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("d", [2, 5, 9])

@@ -6,6 +6,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma, gammaln
 from sklearn.utils.estimator_checks import check_estimator
 
+from submanifold.dimension import estimate
 from submanifold.dimension.corrint import CorrInt
 from submanifold.dimension.knn import KNN, thinned_weights
 from submanifold.dimension.mada import MADA
@@ -141,6 +142,23 @@ def test_correlation_integral_of_some_rows():
     X = gaussian(3000, 3, 3)
     graph = NeighborGraph(X, graph_size(20, 3000), rows=np.arange(0, 3000, 3))
     assert CorrInt().fit(X, graph=graph).dimension_ == pytest.approx(CorrInt().fit(X).dimension_, rel=0.02)
+
+
+def test_correlation_integral_does_not_mix_distances():
+    """The points are not asked where the graph's distances are others than theirs."""
+    X = gaussian(400, 2, 2)
+    with pytest.raises(InvalidInput, match="give the points as well, or more neighbours"):
+        CorrInt().fit(X, graph=NeighborGraph(X, 25, metric="cityblock"))
+    complete = NeighborGraph(X, 399, metric="cityblock")
+    expected = CorrInt().fit(complete).dimension_
+    assert CorrInt().fit(X, graph=complete).dimension_ == expected
+
+
+def test_correlation_integral_serves_the_consensus():
+    """In the middle of a Gaussian more points are within the radii than the graph holds."""
+    X = gaussian(3000, 3, 3)
+    found = estimate(X, methods=["corrint"])
+    np.testing.assert_allclose(found.dimension, CorrInt().fit(X).dimension_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])

@@ -5,11 +5,12 @@ import pytest
 
 import submanifold as sm
 from submanifold.dimension.scale import scale_curve
-from submanifold.neighbors import NeighborGraph, Points
+from submanifold.dimension.space import space_of
+from submanifold.neighbors import NeighborGraph
 
 
 def curve_of(X, k_max=60):
-    return scale_curve(NeighborGraph(X, 100), Points.of(X), k_max=k_max)
+    return scale_curve(NeighborGraph(X, 100), space_of(X), k_max=k_max)
 
 
 def noisy_circle(n, sd, D, rng):

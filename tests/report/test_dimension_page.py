@@ -89,6 +89,18 @@ def test_other_points_and_other_files_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_distances_alone_have_no_map_but_a_histogram(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    found = replace(make_dimension(), ambient_dim=None, metric="precomputed")
+    for given in (rng.random((1797, 3)), None):
+        text = "".join(Page(render_dimension(found, given, name="far")).text)
+        assert "far: 1,797 points with precomputed distances lie near" in text
+        assert "How often each dimension occurs" in text
+        assert "principal axes" not in text
+        assert "coordinates\n" not in text
+    assert json.loads(write_dimension(found, None, tmp_path / "p.html").with_suffix(".json").read_text())
+
+
 def test_a_picture_that_cannot_be_drawn_costs_only_itself() -> None:
     found = make_dimension()
     broken = replace(found, local=replace(found.local, dimension=np.ones(3)))
@@ -100,4 +112,5 @@ def test_a_picture_that_cannot_be_drawn_costs_only_itself() -> None:
 def test_the_command_that_reproduces() -> None:
     asked = {"source": "my data.npy", "methods": ["mle", "twonn"], "k": None, "limit": 500, "seed": 3}
     assert dimension_command(asked) == "submanifold dimension 'my data.npy' --method mle,twonn --seed 3 --limit 500"
+    assert dimension_command({"metric": "cosine"}) == "submanifold.dimension.estimate(X, metric='cosine')"
     assert dimension_command({"k": 5, "seed": 1}) == "submanifold.dimension.estimate(X, k=5, seed=1)"

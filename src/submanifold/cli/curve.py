@@ -54,7 +54,8 @@ def _top(found: DimensionEstimate, rows: list[int]) -> float:
     """The right end of the axis: on a lattice the curve starts at infinity, which must not flatten the rest."""
     values = [*found.scale_curve.calibrated[rows], *found.scale_curve.dimension[rows], found.largest]
     finite = [float(value) for value in values if math.isfinite(value)]
-    return 1.1 * min(max(finite, default=1.0), 2.0 * found.ambient_dim)
+    most = math.inf if found.ambient_dim is None else 2.0 * found.ambient_dim
+    return 1.1 * min(max(finite, default=1.0), most)
 
 
 def _plot(found: DimensionEstimate, row: int, top: float, room: int) -> str:

@@ -25,6 +25,7 @@ EXAMPLES = "\n\n".join(
         "submanifold dimension digits --by-class",
         "submanifold dimension points.npy --save report.html",
         "submanifold dimension M8_Nonlinear --n 2500 --noise 0.02 --k 10",
+        "submanifold dimension distances.npy --metric precomputed",
         "submanifold dimension --benchmark --method mle,twonn",
     )
 )
@@ -51,6 +52,15 @@ def dimension(
             metavar="NAME,NAME",
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Distance between points: euclidean by default, cityblock, chebyshev, cosine or another that "
+            "scikit-learn knows; precomputed, where SOURCE is the square matrix of distances itself.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Also show each class by itself.")] = False,
     limit: Limit = None,
     seed: Seed = 0,
@@ -74,7 +84,8 @@ def dimension(
 
     methods = None if method is None else split_names(method)
     if benchmark:
-        refused = {"SOURCE": source, "--k": k, "--by-class": by_class or None, "--limit": limit, "--save": save}
+        refused: dict[str, Any] = {"SOURCE": source, "--k": k, "--metric": metric, "--by-class": by_class or None}
+        refused |= {"--limit": limit, "--save": save}
         for option, value in refused.items():
             if value is not None:
                 raise InvalidInput(f"{option} is not accepted with --benchmark: give --method, --n, --noise or --seed")
@@ -84,19 +95,20 @@ def dimension(
         raise InvalidInput("SOURCE is missing: give the name of data, a file or a folder, or --benchmark")
     if save is not None and save.suffix.lower() not in (".png", ".html", ".htm"):
         raise InvalidInput(f"--save {str(save)!r} is not accepted: give a name ending in .png or .html")
-    points = _points(source, limit, {"n": n, "noise": noise}, seed)
+    points = _points(source, limit, {"n": n, "noise": noise}, seed, square=metric == "precomputed")
     if by_class and points.labels is None:
         raise InvalidInput(f"--by-class: {points.name} has no labels")
     if save is not None:
         writable_folder(save.parent, name="--save")  # before the work, not after it
     asked = {"source": told(source), "limit": limit, "n": n, "noise": noise}
-    _estimate(points, methods, k, seed, by_class=by_class, json=json, save=save, asked=asked)
+    _estimate(points, methods, k, metric, seed, by_class=by_class, json=json, save=save, asked=asked)
 
 
 def _estimate(
     points: Dataset,
     methods: list[str] | None,
     k: int | None,
+    metric: str | None,
     seed: int,
     *,
     by_class: bool,
@@ -106,7 +118,7 @@ def _estimate(
 ) -> None:
     from submanifold.dimension import estimate
 
-    found = estimate(points, methods=methods, k=k, seed=seed, progress=sys.stderr.isatty())
+    found = estimate(points, methods=methods, k=k, metric=metric, seed=seed, progress=sys.stderr.isatty())
     if json:
         from submanifold.report.document import plain
 
@@ -116,16 +128,26 @@ def _estimate(
 
         show_estimate(found, points.name, by_class=by_class)
     if save is not None:
-        settings = {**asked, "methods": methods, "k": k, "seed": seed}
+        settings = {**asked, "methods": methods, "k": k, "metric": metric, "seed": seed}
         _save(found, points, save, {name: value for name, value in settings.items() if value is not None})
 
 
-def _points(source: str, limit: int | None, options: Mapping[str, Any], seed: int) -> Dataset:
-    """The data; a manifold is drawn from with the same seed as everything else."""
+def _points(source: str, limit: int | None, options: Mapping[str, Any], seed: int, *, square: bool) -> Dataset:
+    """The data; a manifold is drawn from with the same seed as everything else. Of a square matrix columns go too."""
+    from dataclasses import replace
+
     from submanifold import data
+    from submanifold.data.door import chosen
+    from submanifold.neighbors.metrics import check_distances
 
     given = {name: value for name, value in options.items() if value is not None}
-    return data.load(source, limit=limit, **(given | {"seed": seed} if given else {}))
+    given = given | {"seed": seed} if given else {}
+    if not square:
+        return data.load(source, limit=limit, **given)
+    whole = data.load(source, **given)
+    check_distances(whole.x, None)
+    index = chosen(len(whole), limit)
+    return whole if limit is None else replace(whole.take(index), x=whole.x[index][:, index])
 
 
 def _save(found: DimensionEstimate, points: Dataset, path: Path, settings: Mapping[str, Any]) -> None:

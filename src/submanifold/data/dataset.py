@@ -28,6 +28,7 @@ class Dataset:
         labels: class of each point, (n,), or None.
         manifold: the ground truth the points were drawn from, or None.
         lattice: spacing of the values when all of them are multiples of it (pixels: 1), or None for continuous data.
+        true_dim: the dimension of what the points were drawn from, where it is known; that of `manifold` by default.
     """
 
     x: NDArray[Any] = field(repr=False)
@@ -35,8 +36,11 @@ class Dataset:
     labels: NDArray[np.int64] | None = field(default=None, repr=False)
     manifold: Manifold | None = None
     lattice: float | None = None
+    true_dim: int | None = None
 
     def __post_init__(self) -> None:
+        if self.true_dim is None and self.manifold is not None:
+            object.__setattr__(self, "true_dim", self.manifold.dim)
         if self.labels is not None and len(self.labels) != len(self.x):
             raise InvalidInput(
                 f"labels hold {len(self.labels)} values: give one for each of the {len(self.x)} points of x"

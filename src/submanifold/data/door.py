@@ -25,16 +25,15 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Raw:
-    """What a reader read, before it was checked: the fields of a `Dataset`, names of the columns, and whether the
-    points are synthetic: drawn from a known law, where flat coordinates and repeated values are meant to be."""
+    """What a reader read, before it was checked: the fields of a `Dataset`, and names of the columns."""
 
     x: NDArray[Any]
     name: str
     labels: NDArray[np.int64] | None = None
     manifold: Manifold | None = None
     lattice: float | None = None
+    true_dim: int | None = None
     columns: Sequence[str] | None = None
-    synthetic: bool = False
 
 
 def chosen(n: int, limit: int | None) -> NDArray[np.int64]:
@@ -125,8 +124,9 @@ def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
         raise InvalidInput(f"{name} has NaN or infinity in {bad} of {len(x)} points{where}: remove them")
     if constant.all():
         raise InvalidInput(f"{name} holds {len(x)} copies of one point: give distinct points")
-    truth = raw.synthetic or raw.manifold is not None
-    if x.ndim == 2 and not truth and constant.any():  # a known manifold may well lie flat in its space
+    # Drawn from a known law, points may well lie flat in their space or repeat values.
+    truth = raw.true_dim is not None or raw.manifold is not None
+    if x.ndim == 2 and not truth and constant.any():
         if not drop_constant:
             raise InvalidInput(
                 f"{name} is constant in {_columns(constant, raw.columns)}: remove such columns, "
@@ -135,7 +135,7 @@ def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
         x = x[:, ~constant]
     known = truth or raw.lattice is not None
     lattice = raw.lattice if known else lattice_spacing(x)
-    return Dataset(x, name, raw.labels, raw.manifold, lattice)
+    return Dataset(x, name, raw.labels, raw.manifold, lattice, raw.true_dim)
 
 
 def _blocks(x: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -149,7 +149,9 @@ def squares(size: int = 16, side: float | None = None, blur: float = 1.0) -> Ima
 
 @IMAGE_MANIFOLDS.register("blobs")
 def blobs(k: int = 2, size: int = 16, intensities: bool = False) -> ImageManifold:
-    r"""k Gaussian blobs g_j of centre (u_j, v_j), width w_j and intensity a_j, x = 1 - \prod_j (1 - a_j g_j); d = 3k.
+    r"""Overlapping Gaussian blobs of unlike place, width and, if wanted, brightness; 3 or 4 dimensions for each.
+
+    x = 1 - \prod_j (1 - a_j g_j) for k blobs g_j of centre (u_j, v_j), width w_j and intensity a_j.
 
     The blobs are interchangeable, and d is the dimension wherever no two of them coincide. Gaussians need no blur.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_choice
 from submanifold.dimension.averaging import LocalEstimator
-from submanifold.dimension.patches import blocks, directions
+from submanifold.dimension.patches import by_blocks, directions
 from submanifold.dimension.variance import Patches
 
 __all__ = ["ABID"]
@@ -57,6 +57,7 @@ class ABID(LocalEstimator):
     """
 
     n_splits = 10
+    most_rows = 300
     needs_points = True
     fewest = 3
 
@@ -73,11 +74,13 @@ class ABID(LocalEstimator):
     def _local(self, patches: Patches, X: Matrix | None) -> Vector:
         assert X is not None
         k, D = patches.indices.shape[1], X.shape[1]
-        total = np.empty(len(patches.rows))
-        for rows in blocks(patches, D):
+
+        def total_of(rows: slice) -> Vector:
             U = directions(X, patches, rows)  # (b, k, D)
             Ut = U.transpose(0, 2, 1)
             M = Ut @ U if k > D else U @ Ut  # both have the same sum of squares
-            total[rows] = np.einsum("bij,bij->b", M, M)
+            return np.asarray(np.einsum("bij,bij->b", M, M))
+
+        total = by_blocks(total_of, (len(patches.rows), k, D))
         with np.errstate(divide="ignore"):
             return np.asarray(_VERSIONS[self.ver](total, k))

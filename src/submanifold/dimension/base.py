@@ -43,6 +43,7 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
 
     random_state: int
     n_splits: ClassVar[int] = 20
+    needs_points: ClassVar[bool] = True  # coordinates, for angles or spectra, beyond distances
     most_rows: ClassVar[int | None] = None  # points looked at by `estimate`, where each is costly
 
     dimension_: float
@@ -119,7 +120,7 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         """The dimension of each neighbourhood `near` (n, k), (n,)."""
         from joblib import Parallel, delayed
 
-        found = Parallel(n_jobs=n_jobs)(delayed(_dimension_of)(self, X[patch]) for patch in near)
+        found = Parallel(n_jobs=n_jobs)(delayed(_dimension_of)(self, self._part(X, patch)) for patch in near)
         local = np.array([value for value, _ in found])
         if not np.isfinite(local).any():
             raise InvalidInput(f"no neighbourhood of {near.shape[1]} points has a dimension: {found[0][1]}")
@@ -166,6 +167,10 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         except ValueError as error:
             raise InvalidInput(str(error).splitlines()[0]) from error
         return check_matrix(X)
+
+    def _part(self, X: Matrix, rows: NDArray[np.int64]) -> Matrix:
+        """The data of the points `rows` alone."""
+        return X[rows]
 
     def _warn_of_copies(self, n: int, n_distinct: int) -> None:
         if n_distinct < n:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from submanifold.data.lattice import lattice_spacing
 from submanifold.dimension.mixture import Piece
@@ -14,6 +15,7 @@ from submanifold.dimension.pooling import heterogeneity_p_value
 from submanifold.dimension.reference import HIGHEST
 from submanifold.dimension.result import MethodEstimate
 from submanifold.dimension.scale import Reading, ScaleCurve
+from submanifold.dimension.space import Space
 from submanifold.dimension.wording import p_value
 from submanifold.neighbors import NeighborGraph, Points
 
@@ -24,11 +26,14 @@ _RATIO_OF_CLASSES = 1.1
 _NARROW = 5.0  # ratio of k that a plateau should span
 _LATTICE_ROWS = 5_000
 _FAR, _FAR_VOLUME = 20.0, 1e3  # typical distances to the nearest neighbour, and volumes, that make an outlier
+_SQUARES = ("cosine", "correlation", "sqeuclidean")
+_CORNERS = 200  # points whose triangles are looked at
+_ROUNDED = 0.05  # of the longest side
 _FEW = 0.02  # more than this part of the points are no outliers but a tail
 
 
 def caveats(
-    points: Points,
+    space: Space,
     graph: NeighborGraph,
     reading: Reading,
     curve: ScaleCurve,
@@ -39,14 +44,16 @@ def caveats(
     *,
     pooled: bool,
 ) -> tuple[str, ...]:
-    """The sentences that apply to an estimate of `points` (n, D), mostly none; `pooled` where methods were chosen."""
+    """The sentences that apply to an estimate of `space`, mostly none; `pooled` where methods were chosen."""
     by_scale = not pooled and not pieces
+    D = graph.ambient_dim
     sentences = [
         _pieces(pieces),
-        _duplicates(len(points), graph.n_points),
-        _lattice(points),
-        _impossible(reading, points.shape[1]),
-        _noise(curve, reading, points.shape[1], by_scale=by_scale),
+        _duplicates(len(space), graph.n_points),
+        _lattice(space.points) if space.points is not None else _lattice_of_distances(graph),
+        _squares(space),
+        _impossible(reading, D) if D is not None and graph.metric == "euclidean" else "",
+        _noise(curve, reading, D, by_scale=by_scale),
         _too_few(graph.n_points, reading.dimension, by_scale=by_scale),
         _scale(curve),
         "" if pieces else _methods(by_method),
@@ -85,6 +92,44 @@ def _lattice(points: Points) -> str:
     )
 
 
+def _lattice_of_distances(graph: NeighborGraph) -> str:
+    spacing = lattice_spacing(graph.distances)
+    if spacing is None:
+        return ""
+    return (
+        f"All distances between neighbours are multiples of {spacing:.3g}: neighbours at equal distances distort the "
+        "estimates at the smallest scales, TwoNN above all."
+    )
+
+
+def _squares(space: Space) -> str:
+    """Distances that grow as squares of distances do, of which a dimension is the half."""
+    if space.metric in _SQUARES:
+        return (
+            f"Small distances by metric={space.name!r} grow as the square of how far points are apart, so that half of "
+            "the dimension is read: for all of it give their square roots, with metric='precomputed'."
+        )
+    few = None if space.metric == "euclidean" else space.between(_few_of(len(space)))
+    broken = 0.0 if few is None else _broken_triangles(few)
+    if broken == 0:
+        return ""
+    return (
+        f"In {max(broken, 0.001):.1%} of the triangles of points one side is longer than the other two together, as no "
+        "distance allows. Squares of distances are like that, of which half of the dimension is read: give their roots."
+    )
+
+
+def _few_of(n: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, _CORNERS).astype(np.int64))
+
+
+def _broken_triangles(distances: NDArray[np.float64]) -> float:
+    """The part of triangles with a side that is longer than the way round, by more than rounding, in (m, m)."""
+    longest = (1 - _ROUNDED) * distances
+    broken = sum(int((longest > row[:, None] + row).sum()) for row in distances)
+    return broken / len(distances) ** 3
+
+
 def _impossible(reading: Reading, ambient_dim: int) -> str:
     if reading.interval[0] <= ambient_dim:
         return ""
@@ -94,7 +139,7 @@ def _impossible(reading: Reading, ambient_dim: int) -> str:
     )
 
 
-def _noise(curve: ScaleCurve, reading: Reading, ambient_dim: int, *, by_scale: bool) -> str:
+def _noise(curve: ScaleCurve, reading: Reading, ambient_dim: int | None, *, by_scale: bool) -> str:
     if not curve.noisy:
         return ""
     if not curve.flat:
@@ -102,7 +147,7 @@ def _noise(curve: ScaleCurve, reading: Reading, ambient_dim: int, *, by_scale: b
             f"The estimate falls from {curve.calibrated[0]:.1f} to {curve.calibrated[-1]:.1f} over all scales and "
             "never levels off: neighbours see noise rather than the manifold, whose dimension is at most the last one."
         )
-    seen = min(float(curve.calibrated[0]), ambient_dim)
+    seen = float(curve.calibrated[0]) if ambient_dim is None else min(float(curve.calibrated[0]), ambient_dim)
     beyond = by_scale and reading.k >= curve.ks[curve.start]
     return (
         f"Neighbours nearer than about {curve.radii[curve.start]:.2g} (k < {curve.ks[curve.start]}) see noise or "
@@ -218,7 +263,7 @@ def _outliers(graph: NeighborGraph, dimension: float) -> str:
 
 
 def _recall(graph: NeighborGraph) -> str:
-    if graph.recall >= 0.99:
+    if not graph.recall < 0.99:  # NaN for neighbours that were given
         return ""
     return (
         f"The neighbour search found {graph.recall:.1%} of the true neighbours: "

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from submanifold.dimension.base import DimensionEstimator, Matrix
-from submanifold.dimension.duplicates import drop_duplicates
 from submanifold.dimension.variance import log_interval
 from submanifold.errors import InvalidInput
+from submanifold.neighbors import NeighborGraph, distinct_rows
 
 __all__ = ["CloudEstimator", "some_of"]
 
@@ -28,30 +28,46 @@ class CloudEstimator(DimensionEstimator):
     drops_copies: ClassVar[bool] = True
     least_points: ClassVar[int] = 4
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, graph: NeighborGraph | None = None, *, n_jobs: int | None = None) -> Self:
         """Estimate the dimension of `X` (n, D): points or a `Dataset`.
+
+        Args:
+            X: the points; a graph of neighbours alone does not do.
+            y: ignored.
+            graph: ignored, as `n_jobs` is, so that all estimators are called alike: neighbours say too little of the
+                cloud as a whole.
+            n_jobs: ignored.
 
         Raises:
             InvalidInput: for data that scikit-learn refuses, too few distinct points, or points from which the
                 estimator can tell nothing.
         """
+        if X is None or isinstance(X, NeighborGraph):
+            needed = "coordinates" if self.needs_points else "distances to all others"
+            raise InvalidInput(
+                f"X is {'None' if X is None else 'a NeighborGraph'}: {type(self).__name__} looks at all points at "
+                f"once and needs their {needed}, give the points"
+            )
         self._forget()
         points = self._validated(X)
-        n = len(points)
+        n, self.n_features_in_ = points.shape
         if self.drops_copies:
-            points, _ = drop_duplicates(points)
+            points = self._part(points, self._distinct(points))
             self._warn_of_copies(n, len(points))
         if len(points) < self.least_points:
             raise InvalidInput(
                 f"X holds {len(points)} distinct points: give {type(self).__name__} at least {self.least_points}"
             )
-        self.n_features_in_ = points.shape[1]
         self.dimension_ = self._estimate(points, np.random.default_rng(self.random_state))
         if not np.isfinite(self.dimension_):
             raise InvalidInput(f"X lets {type(self).__name__} tell nothing: give more points, or other parameters")
         value, as_is = self.dimension_, clone(self)
         self._remember(lambda: as_is._interval(value, points))
         return self
+
+    def _distinct(self, X: Matrix) -> NDArray[np.int64]:
+        """Where each distinct point appears first."""
+        return distinct_rows(X)[0]
 
     @abstractmethod
     def _estimate(self, X: Matrix, rng: np.random.Generator) -> float:
@@ -66,7 +82,7 @@ class CloudEstimator(DimensionEstimator):
             order = np.random.default_rng([self.random_state, split]).permutation(len(X))
             parts: tuple[NDArray[np.int64], NDArray[np.int64]] = order[:half], order[half : 2 * half]
             try:
-                first, second = (self._estimate(X[part], np.random.default_rng(split)) for part in parts)
+                first, second = (self._estimate(self._part(X, part), np.random.default_rng(split)) for part in parts)
             except InvalidInput:  # half of the points tells nothing
                 return 0.0, float("inf")
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
-from submanifold.checks import check_int, points_of
+from submanifold.checks import check_int
 from submanifold.data.dataset import Dataset
 from submanifold.dimension.base import DimensionEstimator
 from submanifold.dimension.catalogue import ESTIMATORS
 from submanifold.dimension.caveats import caveats
-from submanifold.dimension.mixture import LEAST_RATIO, Piece, separate
+from submanifold.dimension.duplicates import distinct_in_graph
+from submanifold.dimension.mixture import Piece
 from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.pointwise import LocalDimension, local
-from submanifold.dimension.pooling import random_effects
-from submanifold.dimension.reference import expected_mle
-from submanifold.dimension.result import DimensionEstimate, MethodEstimate
-from submanifold.dimension.scale import Reading, ScaleCurve, scale_curve
-from submanifold.dimension.variance import graph_size, log_interval
+from submanifold.dimension.panel import PANEL, estimators_of, pooled, read_by_method, with_expected
+from submanifold.dimension.parts import K_CURVE, classes_of, clusters_of, pieces_of, read_at
+from submanifold.dimension.pointwise import local
+from submanifold.dimension.result import DimensionEstimate
+from submanifold.dimension.scale import scale_curve
+from submanifold.dimension.space import Space, space_of
+from submanifold.dimension.variance import graph_size
 from submanifold.errors import InvalidInput
-from submanifold.neighbors import NeighborGraph, Points, distinct_rows
+from submanifold.neighbors import NeighborGraph
+from submanifold.neighbors.metrics import Metric
 
 __all__ = ["PANEL", "estimate"]
 
-PANEL = ("mle", "twonn", "lpca")
-"""The methods that are shown beside the consensus."""
-
 _K_LOCAL = 20
-_K_CURVE = 100
-_PRECISION = 0.03  # relative error down to which finer scales are preferred
-_MOST_ROWS = 20_000
-_MOST_CLOUD = 5_000  # points that an estimator of the whole cloud is given
 _FEWEST_POINTS = 8
-_FEWEST_OF_PART = 42  # of a class, a cluster or a piece
-_LEAST_SHARE = 0.02  # of a cluster
-_RESOLUTION = 1 / 12  # variance of rounding to whole numbers, which local PCA does at each point
-_READS_SHORT: Mapping[str, int | None] = {"twonn": 2, "mle": None}
-"""Of the panel, what reads too little in high dimension, with its neighbours (None: as many as it is told)."""
 
 
 def estimate(
@@ -52,6 +39,9 @@ def estimate(
     methods: Sequence[str] | None = None,
     k: int | None = None,
     labels: ArrayLike | None = None,
+    graph: NeighborGraph | None = None,
+    metric: Metric | None = None,
+    n_jobs: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> DimensionEstimate:
@@ -68,77 +58,99 @@ def estimate(
     With `methods` given, the consensus is the mean of exactly these, with a random effect for the method (DerSimonian
     and Laird 1986, see `submanifold.dimension.pooling`).
 
-    Copies of points are dropped and reported. Of more than 20,000 points a random 20,000 are looked at, each with its
-    neighbours among all points. Memory-mapped points are read by blocks.
+    The consensus is a function of distances alone, by whatever `metric`. Methods that need coordinates, for angles
+    or spectra, are left out with a sentence where there are none or the distance is not Euclidean. Of a graph
+    alone, classes, clusters and pieces are read as far as it knows neighbours inside each, and no scale beyond it.
+
+    Copies of points, at distance 0, are dropped and reported. Of more than 20,000 points a random 20,000 are looked at,
+    each with its neighbours among all points. Memory-mapped points are read by blocks.
 
     Args:
-        X: points, images (flattened) or a `submanifold.data.Dataset`.
+        X: points, images (flattened) or a `submanifold.data.Dataset`; distances (n, n) for `metric="precomputed"`; or
+            a `NeighborGraph` alone, of distinct points.
         methods: names out of `submanifold.dimension.names()` to take the mean of; the consensus by scale by default.
         k: neighbours that fix the scale of the consensus, of the maximum likelihood estimate and of each class; by
             default the scale is chosen, and the maximum likelihood estimate takes 20 of them, or fewer where half of
             the points are fewer.
         labels: the class of each point, (n,); those of a `Dataset` by default.
+        graph: neighbours of `X` that are known already, in place of the search: 100 for each point (n - 1 of fewer),
+            and more where k or a method needs more. Without copies among the points it changes no number.
+        metric: "euclidean", "precomputed", or another distance that `submanifold.neighbors.NeighborGraph` takes; by
+            default that of the graph, if one is given, or "euclidean".
+        n_jobs: threads of neighbour searches; all processors by default.
         seed: of the splits behind the intervals and of the choice of points in large data.
         progress: show how far the search is.
 
     Raises:
-        InvalidInput: for data that `submanifold.neighbors.Points.of` refuses, fewer than 8 distinct points, an unknown
-            method, k out of range, labels of another length, or distances that all tie.
+        InvalidInput: for data that `submanifold.neighbors.Points.of` refuses, a matrix that holds no distances (not
+            square, not symmetric, negative, NaN, or not 0 on its diagonal), fewer than 8 distinct points, an unknown
+            method, or only methods that need what is not known, k out of range, labels of another length, a graph
+            with too few neighbours, with copies or of other points, or distances that all tie.
     """
     if labels is None and isinstance(X, Dataset):
         labels = X.labels
-    given = Points.of(points_of(X))
-    n_given, D = given.shape
+    given = space_of(X, graph=graph, metric=metric, n_jobs=n_jobs)
+    n_given = len(given)
     classes = _check_labels(labels, n_given)
     if methods is not None and not methods:
         raise InvalidInput(f"methods is empty: give one or more of {', '.join(ESTIMATORS)}")
-    first, place = distinct_rows(given)
-    n = len(first)
-    points = given if n == n_given else given.take(first)
-    if n < _FEWEST_POINTS:
-        raise InvalidInput(f"X holds {n} distinct points: give at least {_FEWEST_POINTS}")
-    if k is not None:
-        check_int(k, name="k", low=3, high=n // 2 - 1)
+    first, place = given.distinct()
+    space = given if len(first) == n_given else _without_copies(given, first)
+    estimators, neighbors = _searched(space, methods or PANEL, k, seed, progress)
+    if space.metric != "euclidean" and (neighbors.distances[:, 0] == 0).any():  # between points that are no copies
+        again, where = distinct_in_graph(neighbors)
+        first, place, space = first[again], where[place], _without_copies(space, again)
+        estimators, neighbors = _searched(space, methods or PANEL, k, seed, progress)
+    n = len(space)
 
-    estimators = {name: _estimator(name, k, n, seed) for name in methods or PANEL}
-    graph = _graph(points, estimators, k, seed, progress)
-    by_method, left_out = _by_method(estimators, graph, points, seed)
-    curve = scale_curve(graph, points, k_max=min(_K_CURVE, n - 1), also=k, seed=seed)
-    reading = _read(curve, k)
-    found = local(None, min(_K_LOCAL, n // 2 - 1), graph=graph, seed=seed)
+    by_method, left_out = read_by_method(estimators, neighbors, space, seed)
+    curve = scale_curve(neighbors, space, k_max=min(K_CURVE, n - 1), also=k, seed=seed)
+    reading = read_at(curve, k)
+    found = local(None, min(_K_LOCAL, n // 2 - 1), graph=neighbors, seed=seed)
     pieces: tuple[Piece, ...] = ()
     if methods is None:
-        pieces = _pieces(found, graph, points, first, seed)
+        pieces, untold = pieces_of(found, neighbors, space, first, seed)
+        left_out += untold
         dimension, interval = reading.dimension, reading.interval
-        by_method = by_method if pieces else _with_expected(by_method, estimators, dimension, n)
+        by_method = by_method if pieces else with_expected(by_method, estimators, dimension, n)
     else:
-        dimension, interval = _pooled(by_method, left_out)
+        dimension, interval = pooled(by_method, left_out)
     if pieces:
         dimension, interval = float("nan"), (float("nan"), float("nan"))
-    by_class, small = (None, []) if classes is None else _by_class(given, classes, k, seed)
-    left_out += _too_small(small)
-    whole = len(graph) == n
+    by_class = by_cluster = None
+    if classes is not None:
+        by_class, untold = classes_of(space, classes, place, k, seed)
+        left_out += untold
+    whole = len(neighbors) == n and bool((neighbors.rows == np.arange(n)).all())
+    if whole and not pieces:
+        by_cluster, untold = clusters_of(neighbors, space, k, seed)
+        left_out += untold
     return DimensionEstimate(
         dimension=dimension,
         interval=interval,
         pooled=methods is not None,
         reading=reading,
         by_method=by_method,
-        local=found.take(place, np.arange(n_given)) if whole else found.take(np.arange(len(graph)), first[graph.rows]),
+        local=(
+            found.take(place, np.arange(n_given))
+            if whole
+            else found.take(np.arange(len(neighbors)), first[neighbors.rows])
+        ),
         scale_curve=curve,
         by_class=by_class,
-        by_cluster=_by_cluster(graph, points, k, seed) if whole and not pieces else None,
+        by_cluster=by_cluster,
         pieces=pieces,
         warnings=(
-            *caveats(given, graph, reading, curve, pieces, by_method, by_class, found, pooled=methods is not None),
+            *caveats(given, neighbors, reading, curve, pieces, by_method, by_class, found, pooled=methods is not None),
             *left_out,
         ),
         n=n_given,
         n_distinct=n,
-        ambient_dim=D,
-        search=graph.method,
-        recall=graph.recall,
-        recall_interval=graph.recall_interval,
+        ambient_dim=neighbors.ambient_dim,
+        metric=space.name,
+        search=neighbors.method,
+        recall=neighbors.recall,
+        recall_interval=neighbors.recall_interval,
     )
 
 
@@ -154,179 +166,28 @@ def _check_labels(labels: ArrayLike | None, n: int) -> NDArray[Any] | None:
     return labels.astype(str) if labels.dtype == object else labels
 
 
-def _estimator(name: str, k: int | None, n: int, seed: int) -> DimensionEstimator:
-    estimator = ESTIMATORS[name](random_state=seed)
-    default = estimator.get_params().get("n_neighbors")
-    if default is not None:
-        wanted = k if name in ("mle", "calibrated") and k is not None else default
-        estimator.set_params(n_neighbors=min(wanted, n // 2 - 1))
-    return estimator
+def _without_copies(space: Space, first: NDArray[np.int64]) -> Space:
+    if space.known is not None:
+        raise InvalidInput(
+            f"X holds {len(space) - len(first)} copies of other points among {len(space)}, for which graph has no "
+            "place: give both without copies, or X alone"
+        )
+    return space.take(first)
 
 
-def _graph(
-    points: Points, estimators: Mapping[str, DimensionEstimator], k: int | None, seed: int, progress: bool
-) -> NeighborGraph:
-    """One search that has enough neighbours for everything."""
-    n = len(points)
+def _searched(
+    space: Space, methods: Sequence[str], k: int | None, seed: int, progress: bool
+) -> tuple[Mapping[str, DimensionEstimator], NeighborGraph]:
+    """The estimators, and one search that has enough neighbours for everything."""
+    n = len(space)
+    if n < _FEWEST_POINTS:
+        by = "" if space.metric in ("euclidean", "precomputed") else f" by metric={space.name!r}"
+        raise InvalidInput(f"X holds {n} distinct points{by}: give at least {_FEWEST_POINTS}")
+    if k is not None:
+        check_int(k, name="k", low=3, high=n // 2 - 1)
+    estimators = estimators_of(methods, k, n, seed)
     needed = [one.graph_neighbors(n) for one in estimators.values() if isinstance(one, NeighborEstimator)]
-    size = max(*needed, k or 0, graph_size(min(_K_LOCAL, n // 2 - 1), n), min(_K_CURVE, n - 1))
-    rows = None if n <= _MOST_ROWS else _spread(n, _MOST_ROWS, np.random.default_rng(seed))
-    return NeighborGraph(points, size, rows=rows, seed=seed, progress=progress)
-
-
-def _by_method(
-    estimators: Mapping[str, DimensionEstimator], graph: NeighborGraph, points: Points, seed: int
-) -> tuple[dict[str, MethodEstimate], list[str]]:
-    """The estimate of each method, and a sentence for each that cannot tell anything."""
-    rng = np.random.default_rng(seed)
-    found, left_out = {}, []
-    for name, estimator in estimators.items():
-        try:
-            _fit(estimator, graph, points, rng)
-        except InvalidInput as error:
-            left_out.append(f"{name} was left out: {error}.")
-            continue
-        sampling = getattr(estimator, "sampling_interval_", None)
-        found[name] = MethodEstimate(estimator.dimension_, estimator.interval_, sampling_interval=sampling)
-    return found, left_out
-
-
-def _fit(estimator: DimensionEstimator, graph: NeighborGraph, points: Points, rng: np.random.Generator) -> None:
-    if not isinstance(estimator, NeighborEstimator):
-        few = points.take(_spread(len(points), min(_MOST_CLOUD, len(points)), rng))
-        estimator.fit(few.array())
-        return
-    most = estimator.most_rows or len(graph)
-    part = graph if len(graph) <= most else graph.take(_spread(len(graph), most, rng))
-    if estimator.needs_points:
-        X, part = _near(part, points)
-        estimator.fit(X, graph=part)
-    else:
-        estimator.fit(None, graph=part)
-
-
-def _near(graph: NeighborGraph, points: Points) -> tuple[NDArray[Any], NeighborGraph]:
-    """The points that the rows of `graph` have as neighbours, in memory, and the same graph of these alone."""
-    if len(graph) == graph.n_points:
-        return points.array(), graph
-    known, position = np.unique(np.concatenate([graph.rows, graph.indices.ravel()]), return_inverse=True)
-    rows, indices = position[: len(graph)], position[len(graph) :].reshape(graph.indices.shape)
-    small = NeighborGraph.from_arrays(
-        graph.distances, indices, rows=rows, n_points=len(known), ambient_dim=graph.ambient_dim, metric=graph.metric
-    )
-    return points.gather(known), small
-
-
-def _read(curve: ScaleCurve, k: int | None) -> Reading:
-    position = curve.finest(_PRECISION) if k is None else int(np.searchsorted(curve.ks, k))
-    return curve.reading(position)
-
-
-def _with_expected(
-    by_method: Mapping[str, MethodEstimate], estimators: Mapping[str, DimensionEstimator], dimension: float, n: int
-) -> dict[str, MethodEstimate]:
-    """Each method with what it would read in a ball of `dimension` dimensions."""
-    found = {}
-    for name, one in by_method.items():
-        expected = dimension
-        if name in _READS_SHORT:
-            neighbors = _READS_SHORT[name] or estimators[name].get_params()["n_neighbors"]
-            expected = expected_mle(dimension, n, neighbors, "ball")
-        found[name] = replace(one, expected=expected)
-    return found
-
-
-def _pooled(by_method: Mapping[str, MethodEstimate], left_out: list[str]) -> tuple[float, tuple[float, float]]:
-    if not by_method:
-        raise InvalidInput(" ".join(left_out))
-    if len(by_method) == 1:
-        (only,) = by_method.values()
-        return only.dimension, only.interval
-    dimension, variance = random_effects(
-        [one.dimension for one in by_method.values()],
-        [
-            one.log_variance + (_RESOLUTION / one.dimension**2 if name == "lpca" else 0.0)
-            for name, one in by_method.items()
-        ],
-    )
-    return dimension, log_interval(dimension, variance)
-
-
-def _part(points: Points, k: int | None, seed: int) -> MethodEstimate:
-    """The consensus of some of the points by themselves; distinct ones."""
-    n = len(points)
-    rows = None if n <= _MOST_ROWS else _spread(n, _MOST_ROWS, np.random.default_rng(seed))
-    graph = NeighborGraph(points, min(max(_K_CURVE, k or 0), n - 1), rows=rows, seed=seed)
-    reading = _read(scale_curve(graph, k_max=min(_K_CURVE, n // 2 - 1), also=k, seed=seed), k)
-    return MethodEstimate(reading.dimension, reading.interval, sampling_interval=reading.sampling_interval)
-
-
-def _by_class(
-    points: Points, labels: NDArray[Any], k: int | None, seed: int
-) -> tuple[dict[int | str, MethodEstimate], list[Any]]:
-    """The estimate among the points of each class, and the classes too small for it."""
-    found: dict[int | str, MethodEstimate] = {}
-    small = []
-    names, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    fewest = max(_FEWEST_OF_PART, 2 * ((k or 0) + 1))
-    for position, (label, size) in enumerate(zip(names, sizes, strict=True)):
-        members = points.take(np.flatnonzero(which == position)) if size >= fewest else None
-        first = np.array([]) if members is None else distinct_rows(members)[0]
-        if members is None or len(first) < fewest:
-            small.append(label)
-            continue
-        found[label.item()] = _part(members.take(first), k, seed)
-    return found, small
-
-
-def _too_small(labels: Sequence[Any], shown: int = 5) -> list[str]:
-    """A sentence about the classes without an estimate, if there are any."""
-    if not labels:
-        return []
-    named = ", ".join(map(str, labels[:shown])) + (f" and {len(labels) - shown:,} more" if len(labels) > shown else "")
-    many = len(labels) > 1
-    return [f"Class{'es' * many} {named} hold{'s' * (not many)} too few distinct points for an estimate."]
-
-
-def _by_cluster(graph: NeighborGraph, points: Points, k: int | None, seed: int) -> dict[int, MethodEstimate] | None:
-    """The estimate in each connected part of the graph of ten neighbours; None where they hang together."""
-    near = min(10, graph.k)
-    m = len(graph)
-    links = csr_array(
-        (np.ones(m * near, dtype=bool), graph.indices[:, :near].ravel(), np.arange(m + 1) * near), shape=(m, m)
-    )
-    _, cluster = connected_components(links, directed=False)
-    sizes = np.bincount(cluster)
-    large = np.flatnonzero(sizes >= max(_FEWEST_OF_PART, 2 * ((k or 0) + 1), _LEAST_SHARE * m))
-    if len(large) < 2:
-        return None
-    order = large[np.argsort(-sizes[large], kind="stable")]
-    return {int(i): _part(points.take(np.flatnonzero(cluster == c)), k, seed) for i, c in enumerate(order)}
-
-
-def _pieces(
-    found: LocalDimension, graph: NeighborGraph, points: Points, first: NDArray[np.int64], seed: int
-) -> tuple[Piece, ...]:
-    """The pieces of different dimension that the points are a union of; none where one dimension will do."""
-    which = separate(found, graph)
-    if which is None:
-        return ()
-    pieces = []
-    for one in range(which.max() + 1):
-        members = graph.rows[which == one]
-        if len(members) < _FEWEST_OF_PART:
-            continue
-        alone = _part(points.take(members), None, seed)
-        pieces.append(Piece(alone.dimension, alone.interval, len(members) / len(graph), first[members]))
-    differ = all(_differ(lower, upper) for lower, upper in itertools.pairwise(pieces))
-    return tuple(pieces) if len(pieces) > 1 and differ else ()
-
-
-def _differ(lower: Piece, upper: Piece) -> bool:
-    """Whether pieces that differ at the scale of local dimensions still do, each by itself at its finest scale."""
-    return upper.dimension > LEAST_RATIO * lower.dimension and lower.interval[1] < upper.interval[0]
-
-
-def _spread(n: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`size` of the numbers 0..n-1, drawn without replacement, ascending."""
-    return np.sort(rng.choice(n, size, replace=False))
+    size = max(*needed, k or 0, graph_size(min(_K_LOCAL, n // 2 - 1), n), min(K_CURVE, n - 1))
+    if space.known is not None and space.known.k < size:
+        raise InvalidInput(f"graph holds {space.known.k} neighbours a point: give at least {size}")
+    return estimators, space.graph(size, seed=seed, progress=progress)

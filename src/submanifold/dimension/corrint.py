@@ -33,7 +33,7 @@ class CorrInt(NeighborEstimator):
     r"""Grassberger and Procaccia's correlation dimension, between two radii that the data choose.
 
     Pairs are counted exactly, from the neighbour graph where a point's last known neighbour is farther than $r_2$, and
-    by all distances of the point elsewhere: in a Gaussian cloud those are the few percent of points at its middle.
+    by all distances between the others: in a Gaussian cloud those are the few percent of points at its middle.
 
     Differences of density weigh in as well as the dimension: among points of unlike density most pairs within r are
     those of the dense regions.
@@ -52,6 +52,8 @@ class CorrInt(NeighborEstimator):
     Raises:
         InvalidInput: besides what `fit` refuses, a graph without points of which more neighbours would be needed.
     """
+
+    uses_points = True
 
     def __init__(self, k1: int = 10, k2: int = 20, *, random_state: int = 0) -> None:
         self.k1 = k1
@@ -87,9 +89,14 @@ class CorrInt(NeighborEstimator):
         radii = np.median(T[:, [self.k1 - 1, min(self.k2, T.shape[1]) - 1]], axis=0)
         counts = np.stack([np.less_equal(T, r * _TIE).sum(axis=1) for r in radii], axis=1).astype(np.float64)  # (m, 2)
         at = counts - np.stack([np.less(T, r / _TIE).sum(axis=1) for r in radii], axis=1)
-        beyond = np.flatnonzero(T[:, -1] <= radii[1] * _TIE)  # more points may be within r2 than are known
+        known = T[:, -1] > radii[1] * _TIE
+        beyond = np.flatnonzero(~known)  # more points may be within r2 than are known
         if len(beyond) and X is not None:
-            counts[beyond] = _pairs(X, patches.rows[beyond], members, radii * _TIE)
+            # A pair is in the list of either point; only those of two points with lists that end too soon are not.
+            others = np.arange(len(X)) if members is None else members
+            others = np.setdiff1d(others, patches.rows[known], assume_unique=True)
+            counts[beyond] = _pairs(X, patches.rows[beyond], others, radii * _TIE)
+            counts[beyond] += _listed(patches, known, radii * _TIE, len(X))[patches.rows[beyond]]
         elif len(beyond) and members is None and T.shape[1] < self.n_points_ - 1:
             raise InvalidInput(
                 f"graph holds {T.shape[1]} neighbours a point, of which all are within r2 at {len(beyond)} points: "
@@ -98,22 +105,30 @@ class CorrInt(NeighborEstimator):
         return np.hstack([counts, at, np.broadcast_to(radii, counts.shape)])
 
 
-def _pairs(X: Vector, rows: Index, members: Index | None, radii: Vector) -> Vector:
+def _listed(patches: Patches, known: NDArray[np.bool_], radii: Vector, n: int) -> Vector:
+    """How often each of n points is within each of `radii` (s,) of a point whose list of neighbours is `known`: (n, s).
+
+    Distances are symmetric, so that these are points within the radii of it.
+    """
+    far, near = patches.distances[known], patches.indices[known]
+    return np.stack([np.bincount(near[far <= r], minlength=n) for r in radii], axis=1)
+
+
+def _pairs(X: Vector, rows: Index, members: Index, radii: Vector) -> Vector:
     r"""Other points of X[members] within each of `radii` (s,) of the points X[rows]: (m, s).
 
     Squared distances come from a float32 matrix product, with an error below $4 (D + 8) u (|x| + |y|)^2$; those that
     are nearer than that to a squared radius are computed again from differences in float64.
     """
     unit, radii = radii[-1], radii / radii[-1]
-    others = np.arange(len(X)) if members is None else members
     center = X[rows].mean(axis=0)  # rows with many neighbours lie where most points do
-    x, y = (((Z - center) / unit).astype(np.float32) for Z in (X[rows], X if members is None else X[members]))
+    x, y = (((Z - center) / unit).astype(np.float32) for Z in (X[rows], X[members]))
     norm_x, norm_y = (np.einsum("nd,nd->n", z, z) for z in (x, y))
     # Points farther out than the rows by more than the largest radius, 1, count for none of them.
     farthest = (1 + 1e-5) * float(np.sqrt(norm_x.max())) + 1.5
     inside = norm_y <= farthest**2
     if not inside.all():
-        others, y, norm_y = others[inside], y[inside], norm_y[inside]
+        members, y, norm_y = members[inside], y[inside], norm_y[inside]
     slack = 4 * (X.shape[1] + 8) * _UNIT_ROUNDOFF * (np.sqrt(norm_x.astype(np.float64)) + farthest) ** 2  # (m,)
     counts = np.empty((len(rows), len(radii)))
     step = max(1, _BLOCK_VALUES // len(y))
@@ -125,6 +140,6 @@ def _pairs(X: Vector, rows: Index, members: Index | None, radii: Vector) -> Vect
         for column, r in enumerate(radii):
             doubt = np.flatnonzero(np.abs(value - r**2) <= slack[part][i])
             within = value <= r**2
-            within[doubt] = (((X[at[doubt]] - X[others[j[doubt]]]) / unit) ** 2).sum(axis=1) <= r**2
+            within[doubt] = (((X[at[doubt]] - X[members[j[doubt]]]) / unit) ** 2).sum(axis=1) <= r**2
             counts[part, column] = np.bincount(i[within], minlength=len(squared)) - 1  # without the point itself
     return counts

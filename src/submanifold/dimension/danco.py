@@ -26,7 +26,7 @@ from submanifold.dimension.danco_reference import (
 from submanifold.dimension.gride import ratio_dimension
 from submanifold.dimension.mind import likeliest_dimension
 from submanifold.dimension.neighborhood import NeighborEstimator
-from submanifold.dimension.patches import blocks, directions
+from submanifold.dimension.patches import by_blocks, directions
 from submanifold.dimension.variance import Patches
 
 __all__ = ["DANCo", "direction_divergence", "ratio_divergence"]
@@ -73,25 +73,38 @@ class DANCo(NeighborEstimator):
         D: the largest dimension considered; by default the number of coordinates.
         ver: "DANCo", "DANCoFit", "MIND_MLk" or "MIND_MLi".
         fractal: minimise over real d in place of integers.
+        n_reference: the number of points in the balls, by default that of the data; for data that are the neighbours of
+            some points of a larger set, the size of that set.
         random_state: seed of the splits behind `interval_`.
     """
 
     n_splits = 10
+    most_rows = 1000
     needs_points = True
 
     def __init__(
-        self, k: int = 10, D: int | None = None, *, ver: str = "DANCo", fractal: bool = True, random_state: int = 0
+        self,
+        k: int = 10,
+        D: int | None = None,
+        *,
+        ver: str = "DANCo",
+        fractal: bool = True,
+        n_reference: int | None = None,
+        random_state: int = 0,
     ) -> None:
         self.k = k
         self.D = D
         self.ver = ver
         self.fractal = fractal
+        self.n_reference = n_reference
         self.random_state = random_state
 
     def required_neighbors(self) -> int:
         check_choice(self.ver, _VERSIONS, name="ver")
         if self.D is not None:
             check_int(self.D, name="D")
+        if self.n_reference is not None:
+            check_int(self.n_reference, name="n_reference", low=2)
         return check_int(self.k, name="k", low=3) + 1
 
     def least_neighbors(self) -> int:
@@ -104,10 +117,12 @@ class DANCo(NeighborEstimator):
         near = Patches(patches.distances[:, :k], patches.indices[:, :k], patches.rows)
         local = np.empty((len(patches.rows), 6))
         local[:, _LOG_RATIO] = np.log(patches.distances[:, k]) - np.log(patches.distances[:, 0])
-        for rows in blocks(near, X.shape[1]):
-            local[rows, _ANGLE], local[rows, _TAU] = direction_statistics(directions(X, near, rows))
+        local[:, [_ANGLE, _TAU]] = by_blocks(
+            lambda rows: np.column_stack(direction_statistics(directions(X, near, rows))),
+            (*near.indices.shape, X.shape[1]),
+        )
         # Halves of the data behind the interval are held against the reference for all points too: its bias is theirs.
-        local[:, _NEIGHBORS:] = k, *X.shape
+        local[:, _NEIGHBORS:] = k, self.n_reference or len(X), X.shape[1]
         return local
 
     def _pool(self, local: Vector) -> float:

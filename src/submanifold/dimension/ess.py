@@ -28,7 +28,7 @@ from scipy.special import gammaln
 
 from submanifold.checks import check_choice, check_int
 from submanifold.dimension.averaging import LocalEstimator
-from submanifold.dimension.patches import blocks, offsets
+from submanifold.dimension.patches import by_blocks, offsets
 from submanifold.dimension.variance import Patches
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph
@@ -70,6 +70,7 @@ class ESS(LocalEstimator):
     """
 
     n_splits = 10
+    most_rows = 1000
     needs_points = True
 
     essval_: Vector
@@ -113,11 +114,12 @@ class ESS(LocalEstimator):
         assert X is not None
         k = patches.indices.shape[1]
         simplices = 0 if self.d == 1 else min(binomial(k, self.d + 1), _MOST_SIMPLICES)
-        parts = [
-            self._skewness(offsets(X, patches, rows))
-            for rows in blocks(patches, X.shape[1], extra=simplices * (self.d + 1) ** 2)
-        ]
-        return _dimension(np.concatenate(parts), self.ver, self.d)
+        skewness = by_blocks(
+            lambda rows: self._skewness(offsets(X, patches, rows)),
+            (*patches.indices.shape, X.shape[1]),
+            extra=simplices * (self.d + 1) ** 2,
+        )
+        return _dimension(skewness, self.ver, self.d)
 
     def _skewness(self, V: Matrix) -> Vector:
         V = V - V.mean(axis=1, keepdims=True)  # (b, k, D)

@@ -31,44 +31,56 @@ def draw(estimate: DimensionEstimate) -> Figure:
     return figure
 
 
-def draw_map(found: LocalDimension, X: NDArray[np.float64]) -> Figure:
-    """The local dimension over the first two principal axes of X (n, D), and its histogram with the error of one."""
-    figure, (left, right) = new_figure(2, height=3.8)
-    x, axis_names = _plane(X)
-    shown = np.linspace(0, len(found.rows) - 1, min(_MOST_SHOWN, len(found.rows))).astype(int)
+def draw_map(found: LocalDimension, X: NDArray[np.float64] | None) -> Figure:
+    """The local dimension over the first two principal axes of X (n, D), if given, and its histogram."""
+    figure, axes = new_figure(1 if X is None else 2, height=3.8)
     low, high = np.quantile(found.dimension, [0.02, 0.98])
     with style():
-        points = x[found.rows[shown]]
-        dots = left.scatter(
-            points[:, 0],
-            points[:, 1],
-            c=found.dimension[shown],
-            s=9,
-            vmin=low,
-            vmax=max(high, low * 1.01),
-            cmap="cividis",
-            linewidths=0,
-        )
-        figure.colorbar(dots, ax=left, label="local dimension")
-        left.set(xlabel=axis_names[0], ylabel=axis_names[1], title="Where the dimension is what")
-        left.set_aspect("equal", adjustable="datalim")
-        right.hist(found.dimension, bins=40, range=(low, high * 1.001), color=series(0).color)
-        middle = float(np.median(found.dimension))
-        height = 1.04 * right.get_ylim()[1]
-        right.errorbar(
-            middle,
-            height,
-            xerr=1.96 * found.relative_error * middle,
-            fmt=DATA.marker,
-            color=DATA.color,
-            capsize=3,
-            label="95% interval of one point",
-        )
-        right.set(xlabel="local dimension", ylabel="points", ylim=(0, 1.3 * height))
-        word = "differs between places" if found.varies else "is the same everywhere, as far as can be told"
-        right.set_title(f"The dimension {word}", fontsize=10.5)
-        right.legend(loc="upper right")
+        if X is not None:
+            _draw_places(figure, axes[0], found, X, low, max(high, low * 1.01))
+        _draw_histogram(axes[-1], found, low, high * 1.001)
     return figure
+
+
+def _draw_places(
+    figure: Figure, axes: Axes, found: LocalDimension, X: NDArray[np.float64], low: float, high: float
+) -> None:
+    x, axis_names = _plane(X)
+    shown = np.linspace(0, len(found.rows) - 1, min(_MOST_SHOWN, len(found.rows))).astype(int)
+    points = x[found.rows[shown]]
+    dots = axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        c=found.dimension[shown],
+        s=9,
+        vmin=low,
+        vmax=high,
+        cmap="cividis",
+        linewidths=0,
+    )
+    figure.colorbar(dots, ax=axes, label="local dimension")
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title="Where the dimension is what")
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+def _draw_histogram(axes: Axes, found: LocalDimension, low: float, high: float) -> None:
+    """How often each local dimension occurs, with the error of one."""
+    axes.hist(found.dimension, bins=40, range=(low, high), color=series(0).color)
+    middle = float(np.median(found.dimension))
+    height = 1.04 * axes.get_ylim()[1]
+    axes.errorbar(
+        middle,
+        height,
+        xerr=1.96 * found.relative_error * middle,
+        fmt=DATA.marker,
+        color=DATA.color,
+        capsize=3,
+        label="95% interval of one point",
+    )
+    axes.set(xlabel="local dimension", ylabel="points", ylim=(0, 1.3 * height))
+    word = "differs between places" if found.varies else "is the same everywhere, as far as can be told"
+    axes.set_title(f"The dimension {word}", fontsize=10.5)
+    axes.legend(loc="upper right")
 
 
 def _plane(X: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, str]]:
@@ -99,7 +111,8 @@ def _draw_scales(axes: Axes, estimate: DimensionEstimate) -> None:
     )
     axes.plot(ks, curve.calibrated, label="corrected for n and k", **calibrated.line_kwargs())
     axes.plot(ks, curve.dimension, label="maximum likelihood, as read", **{**raw.line_kwargs(), "linewidth": 1.2})
-    highest = min(float(curve.calibrated.max()), 2.0 * estimate.ambient_dim)  # on a lattice it starts at infinity
+    most = np.inf if estimate.ambient_dim is None else 2.0 * estimate.ambient_dim
+    highest = min(float(curve.calibrated.max()), most)  # on a lattice it starts at infinity
     top = 1.25 * max(highest, min(_drawable(estimate.interval)[1], 2 * highest))
     axes.set_xscale("log")
     axes.set_ylim(0, top)

@@ -65,10 +65,11 @@ def ratio_error(s: Vector, n1: int, n2: int, d: float) -> float:
 
 
 class GRIDE(NeighborEstimator):
-    r"""Denti, Doimo, Laio and Mira's estimator: the likelihood of $\mu_i = T_{n_2}(x_i) / T_{n_1}(x_i)$ at its maximum.
+    r"""Denti, Doimo, Laio and Mira's estimator, maximum likelihood of ratios of distances at any scale.
 
-    A larger $n_1$ looks at a larger scale, where noise no longer hides the manifold, without leaving points out; with
-    `multiscale` all scales $n_1 = 1, 2, 4, \dots$, $n_2 = 2 n_1$ are estimated.
+    The ratios are $\mu_i = T_{n_2}(x_i) / T_{n_1}(x_i)$. A larger $n_1$ looks at a larger scale, where noise no longer
+    hides the manifold, without leaving points out; with `multiscale` all scales $n_1 = 1, 2, 4, \dots$, $n_2 = 2 n_1$
+    are estimated.
 
     As in DADApy and scikit-dimension, $\log d$ counts N - 1 times, which makes the estimate unbiased where
     $n_2 = n_1 + 1 = 2$; pairs at equal distances ($\mu = 1$) are left out, and so are ratios above

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_choice
 from submanifold.dimension.averaging import LocalEstimator
-from submanifold.dimension.pca import SPECTRAL_RULES, local_spectra
+from submanifold.dimension.patches import local_spectra
+from submanifold.dimension.pca import SPECTRAL_RULES
 from submanifold.dimension.spectrum_rules import RuleSettings
 from submanifold.dimension.variance import Patches
 
 __all__ = ["LocalPCA"]
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 
 
 class LocalPCA(LocalEstimator):
@@ -59,7 +61,7 @@ class LocalPCA(LocalEstimator):
     """
 
     n_splits = 10
-    most_rows = 500
+    most_rows = 300
     needs_points = True
 
     def __init__(
@@ -109,7 +111,7 @@ class LocalPCA(LocalEstimator):
             alphaKN=self.alphaKN,
         )
 
-    def _local(self, patches: Patches, X: NDArray[np.float64] | None) -> Vector:
+    def _local(self, patches: Patches, X: Matrix | None) -> Vector:
         assert X is not None
         around = np.column_stack([patches.rows, patches.indices])  # (m, k + 1)
         return SPECTRAL_RULES[self.ver](local_spectra(X, around), self._settings())

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import squareform
 
-from submanifold.checks import check_int
-from submanifold.dimension.cloud import CloudEstimator, some_of
+from submanifold.dimension.cloud_distances import DistanceEstimator
+from submanifold.neighbors.metrics import Metric
 
 __all__ = ["MagnitudeDimension", "magnitude"]
 
@@ -30,15 +30,15 @@ _SCALES = np.log(np.geomspace(0.02, 5.0, 10))  # of 1/t, in units of the typical
 _REFINEMENTS = 8
 
 
-class MagnitudeDimension(CloudEstimator):
-    r"""The magnitude dimension: the growth rate of magnitude where it is largest, $\hat d = \max_t s(t)$.
+class MagnitudeDimension(DistanceEstimator):
+    r"""The magnitude dimension: the growth rate of magnitude where it is largest.
 
-    The magnitude dimension of an infinite compact set in $\mathbb R^D$ is the limit of s(t) at infinity, and equals its
-    Minkowski dimension. For n points s(t) falls to 0 both at small t (one point) and at large t (n points): the
-    range between, in which s is neither flat nor saturated, is found as its maximum, which approaches the dimension
-    from below, slowly: $|tX|$ has lower powers of t besides $t^d$, and only n points to grow to. At the default size
-    1, 2 and 3 dimensions of a cube are seen as 0.97, 1.7 and 2.1, and the estimate grows ever slower than the
-    dimension: it orders sets of few dimensions, and measures none of many.
+    $\hat d = \max_t s(t)$. The magnitude dimension of an infinite compact set in $\mathbb R^D$ is the limit of s(t) at
+    infinity, and equals its Minkowski dimension. For n points s(t) falls to 0 both at small t (one point) and at large
+    t (n points): the range between, in which s is neither flat nor saturated, is found as its maximum, which approaches
+    the dimension from below, slowly: $|tX|$ has lower powers of t besides $t^d$, and only n points to grow to. At the
+    default size 1, 2 and 3 dimensions of a cube are seen as 0.97, 1.7 and 2.1, and the estimate grows ever slower than
+    the dimension: it orders sets of few dimensions, and measures none of many.
 
     References:
         Leinster and Meckes 2017, The magnitude of a metric space: from category theory to geometric measure theory,
@@ -48,6 +48,8 @@ class MagnitudeDimension(CloudEstimator):
 
     Args:
         n_points: the most points looked at, a random subset of more; time grows as its cube, memory as its square.
+        metric: "euclidean"; "precomputed", for which X is the matrix of distances (n, n); another name that
+            scikit-learn's `pairwise_distances` knows, or a function of two points.
         random_state: seed of the subset and of the splits behind `interval_`.
 
     Attributes:
@@ -63,14 +65,14 @@ class MagnitudeDimension(CloudEstimator):
     slopes_: Vector
     magnitudes_: Vector
 
-    def __init__(self, n_points: int = 1000, *, random_state: int = 0) -> None:
+    def __init__(self, n_points: int = 1000, *, metric: Metric = "euclidean", random_state: int = 0) -> None:
         self.n_points = n_points
+        self.metric = metric
         self.random_state = random_state
 
     def _estimate(self, X: Vector, rng: np.random.Generator) -> float:
-        X = some_of(X, check_int(self.n_points, name="n_points", low=self.least_points), rng)
-        spread = float(np.abs(X / 2 - X[0] / 2).max())
-        distances = squareform(pdist((X - X[0]) / spread))  # (n, n)
+        condensed, spread = self._distances(X, rng)
+        distances = squareform(condensed)  # (n, n)
         np.fill_diagonal(distances, np.inf)
         unit = float(np.median(distances.min(axis=1)))
         np.fill_diagonal(distances, 0.0)

@@ -18,6 +18,7 @@ from submanifold.neighbors import NeighborGraph
 __all__ = ["NeighborEstimator"]
 
 _UNKNOWN = (0.0, float("inf"))
+_EUCLIDEAN = ("euclidean", "l2", "precomputed")  # precomputed from the points that are given with them
 
 
 class NeighborEstimator(DimensionEstimator):
@@ -36,7 +37,8 @@ class NeighborEstimator(DimensionEstimator):
 
     n_points_: int
     n_neighbors_: int
-    needs_points: ClassVar[bool] = False  # beyond distances: coordinates, for angles or spectra
+    needs_points = False
+    uses_points: ClassVar[bool] = False  # needs them where the graph's neighbours do not reach far enough
 
     def fit(
         self,
@@ -89,6 +91,8 @@ class NeighborEstimator(DimensionEstimator):
             raise InvalidInput(
                 f"X is None: {type(self).__name__} needs the points themselves, not their distances alone"
             )
+        if self.uses_points and graph.metric not in _EUCLIDEAN:
+            points = None  # the distances between them are not those of the graph
         self.n_features_in_ = graph.ambient_dim or graph.n_points
         self.n_points_, self.n_neighbors_ = graph.n_points, k
         local = self._local(self._patches(graph), points)

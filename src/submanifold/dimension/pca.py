@@ -14,28 +14,29 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_choice, check_int
 from submanifold.dimension.cloud import CloudEstimator
+from submanifold.dimension.patches import local_spectra
 from submanifold.dimension.rank_rules import RANK_RULES
 from submanifold.dimension.spectrum_nulls import DATA_RULES, NullSettings, eigenvalues
 from submanifold.dimension.spectrum_rules import RULES, RuleSettings, Spectra
 from submanifold.errors import InvalidInput
+from submanifold.neighbors import NeighborGraph
 
-__all__ = ["SPECTRAL_RULES", "lPCA", "local_spectra"]
+__all__ = ["SPECTRAL_RULES", "lPCA"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 SPECTRAL_RULES = {**RULES, **RANK_RULES}
-_BLOCK_VALUES = 2**22
 _WEISZFELD_STEPS = 100
 
 
 class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in scikit-dimension
-    r"""Dimension or signal rank from the spectrum of the covariance $\lambda_1 \ge \lambda_2 \ge \dots$ of all points.
+    r"""Dimension or signal rank from the spectrum of the covariance of all points.
 
-    Rules `ver=` of explained variance (`submanifold.dimension.spectrum_rules`): "FO", "Fan", "maxgap", "ratio",
-    "participation_ratio", "Kaiser", "broken_stick". Ranks of a linear signal in noise
-    (`submanifold.dimension.rank_rules`, `submanifold.dimension.spectrum_nulls`): "MP", "GD", "KN", "Minka", "parallel",
-    "denoised", "scRMT".
+    The spectrum is $\lambda_1 \ge \lambda_2 \ge \dots$. Rules `ver=` of explained variance
+    (`submanifold.dimension.spectrum_rules`): "FO", "Fan", "maxgap", "ratio", "participation_ratio", "Kaiser",
+    "broken_stick". Ranks of a linear signal in noise (`submanifold.dimension.rank_rules`,
+    `submanifold.dimension.spectrum_nulls`): "MP", "GD", "KN", "Minka", "parallel", "denoised", "scRMT".
 
     One point far away from all others has a direction to itself and shrinks all others in proportion, so that "FO"
     finds one direction. `robust=True` guards against up to half of such points: points farther from the spatial median
@@ -127,14 +128,16 @@ class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in s
         self.robust = robust
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, graph: NeighborGraph | None = None, *, n_jobs: int | None = None) -> Self:
         """Find the dimension of `X`: points (n, D), or eigenvalues (D,) with `fit_explained_variance`.
+
+        A `graph` and `n_jobs` are ignored, as by all estimators of the whole cloud.
 
         Raises:
             InvalidInput: for data that scikit-learn refuses, an unknown rule, or parameters that make no sense.
         """
         self._check()
-        return self._fit_spectrum(X) if self.fit_explained_variance else super().fit(X)
+        return self._fit_spectrum(X) if self.fit_explained_variance else super().fit(X, y, graph, n_jobs=n_jobs)
 
     def _dimensions_of(self, X: Matrix, near: NDArray[np.int64], n_jobs: int | None) -> Vector:
         self._check()
@@ -202,27 +205,6 @@ class lPCA(CloudEstimator):  # noqa: N801  # the name of the same estimator in s
             self.explained_var_ = values * scale * scale
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.gap_ = values[:-1] / values[1:]
-
-
-def local_spectra(X: Matrix, around: NDArray[np.int64]) -> Spectra:
-    """Spectra of the covariances of the points `around` (m, n), each with n - 1 degrees of freedom.
-
-    The largest coordinate offset in a neighbourhood is its unit, so that squares stay inside float64.
-    """
-    m, n = around.shape
-    D = X.shape[1]
-    values, unit = np.empty((m, min(n, D))), np.empty(m)
-    step = max(1, _BLOCK_VALUES // (n * D))
-    for start in range(0, m, step):
-        rows = slice(start, start + step)
-        P = X[around[rows]] - X[around[rows, 0], None]  # (b, n, D)
-        scale = np.maximum(np.abs(P).max(axis=(1, 2)), np.finfo(np.float64).tiny)
-        P /= scale[:, None, None]
-        P -= P.mean(axis=1, keepdims=True)
-        values[rows] = eigenvalues(P, n - 1)
-        with np.errstate(over="ignore", under="ignore"):
-            unit[rows] = scale**2
-    return Spectra(values, n, D, unit=unit)
 
 
 def _about_centre(X: Matrix, *, center: bool, robust: bool) -> tuple[Matrix, float]:

@@ -11,24 +11,22 @@ $\hat d = \alpha / (1 - \beta)$.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import num_obs_y, squareform
 
 from submanifold.checks import check_int, check_real
-from submanifold.dimension.cloud import CloudEstimator, some_of
+from submanifold.dimension.cloud_distances import DistanceEstimator
 from submanifold.errors import InvalidInput
+from submanifold.neighbors.metrics import Metric
 
 __all__ = ["PH", "spanning_tree_lengths"]
 
 Vector = NDArray[np.float64]
 
 
-class PH(CloudEstimator):
+class PH(DistanceEstimator):
     r"""Schweinhart's PH0 dimension, the scaling of the total persistence of random subsets.
 
     Every subset needs a minimum spanning tree, O(n^2). The defaults of scikit-dimension, 100 sizes of 10 subsets, make
@@ -48,7 +46,8 @@ class PH(CloudEstimator):
         n_range_max: the largest, above it.
         nsteps: the number of sizes, evenly spaced between them.
         subsamples: subsets of each size; that of all points is taken once.
-        metric: a distance of `scipy.spatial.distance.pdist`, by name or as a function.
+        metric: "euclidean"; "precomputed", for which X is the matrix of distances (n, n); another name that
+            scikit-learn's `pairwise_distances` knows, or a function of two points.
         n_points: the most points looked at.
         random_state: seed of the subsets and of the splits behind `interval_`.
 
@@ -71,7 +70,7 @@ class PH(CloudEstimator):
         *,
         nsteps: int = 10,
         subsamples: int = 5,
-        metric: str | Callable[[Vector, Vector], float] = "euclidean",
+        metric: Metric = "euclidean",
         n_points: int = 3000,
         random_state: int = 0,
     ) -> None:
@@ -90,17 +89,16 @@ class PH(CloudEstimator):
         high = check_real(self.n_range_max, name="n_range_max", low=low, high=1.0, open_low=True)
         steps = check_int(self.nsteps, name="nsteps", low=2)
         repeats = check_int(self.subsamples, name="subsamples")
-        most = check_int(self.n_points, name="n_points", low=self.least_points)
 
-        X = some_of(X, most, rng)
-        n = len(X)
+        condensed, _ = self._distances(X, rng)
+        condensed /= condensed.max()
+        n = num_obs_y(condensed)
         sizes = np.unique(np.rint(np.linspace(low * n, high * n, steps)).astype(np.int64))
         sizes = sizes[sizes >= 3]
         if len(sizes) < 2:
             raise InvalidInput(
                 f"n_range_min={low} and n_range_max={high} make no two subsets of {n} points: widen them"
             )
-        condensed = _distances(X, self.metric)
         tree = spanning_tree_lengths(condensed)
         if (np.abs(tree - np.median(tree)) <= 1e-9 * tree).mean() > 0.9:
             raise InvalidInput(
@@ -129,13 +127,3 @@ def spanning_tree_lengths(distances: Vector) -> Vector:
     some 25 times as fast as `scipy.sparse.csgraph.minimum_spanning_tree`, which sorts all pairs.
     """
     return np.asarray(linkage(distances, "single")[:, 2])
-
-
-def _distances(X: Vector, metric: Any) -> Vector:
-    """Condensed distances in units of the largest; coordinates are brought to order one before they are squared."""
-    spread = float(np.abs(X / 2 - X[0] / 2).max())
-    distances = pdist((X - X[0]) / spread, metric) if metric == "euclidean" else pdist(X, metric)
-    largest = float(distances.max())
-    if not (np.isfinite(largest) and largest > 0):
-        raise InvalidInput(f"metric={metric!r} gives distances of {largest} at most: give one that tells points apart")
-    return np.asarray(distances / largest)

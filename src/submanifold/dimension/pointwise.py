@@ -80,11 +80,11 @@ class LocalDimension:
             self.n_neighbors,
         )
 
-    def figure(self, X: ArrayLike) -> Figure:
-        """A map of the dimension over the first two principal axes of the points X (n, D), and its histogram."""
+    def figure(self, X: ArrayLike | None = None) -> Figure:
+        """The histogram of the dimension, and over the first two principal axes of the points X (n, D) its map."""
         from submanifold.dimension.figure import draw_map
 
-        return draw_map(self, check_matrix(X))
+        return draw_map(self, None if X is None else check_matrix(X))
 
     def to_json(self) -> dict[str, Any]:
         """Quantiles of the local dimension and the test, as JSON-able data."""

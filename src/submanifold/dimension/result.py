@@ -79,9 +79,10 @@ class DimensionEstimate:
         warnings: what the numbers do not show, in plain sentences.
         n: the number of points, copies included.
         n_distinct: the number of distinct ones.
-        ambient_dim: the number of coordinates, D.
-        search: how neighbours were searched, "exact" or "nn-descent".
-        recall: the part of the true neighbours that the search found, 1 for an exact one.
+        ambient_dim: the number of coordinates, D; None where distances alone are known.
+        metric: the name of the distance, "precomputed" for one without a name.
+        search: how neighbours were searched, "exact" or "nn-descent", or "given" where they were not.
+        recall: the part of the true neighbours that the search found, 1 for an exact one, NaN where it is not known.
         recall_interval: its 95% interval; measured on a sample.
     """
 
@@ -98,7 +99,8 @@ class DimensionEstimate:
     warnings: tuple[str, ...]
     n: int
     n_distinct: int
-    ambient_dim: int
+    ambient_dim: int | None
+    metric: str = "euclidean"
     search: str = "exact"
     recall: float = 1.0
     recall_interval: tuple[float, float] = (1.0, 1.0)
@@ -120,8 +122,9 @@ class DimensionEstimate:
 
     @property
     def rounded(self) -> int:
-        """The whole number nearest to `largest`, at least 1 and at most the ambient dimension."""
-        return min(max(round(self.largest), 1), self.ambient_dim)
+        """The whole number nearest to `largest`, at least 1 and at most the ambient dimension, where there is one."""
+        nearest = max(round(self.largest), 1)
+        return nearest if self.ambient_dim is None else min(nearest, self.ambient_dim)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pointwise values, of which quantiles are given, as JSON-able data."""
@@ -144,8 +147,9 @@ class DimensionEstimate:
             "n": self.n,
             "n_distinct": self.n_distinct,
             "ambient_dim": self.ambient_dim,
+            "metric": self.metric,
             "search": self.search,
-            "recall": self.recall,
+            "recall": _finite(self.recall),
             "recall_interval": list(self.recall_interval),
         }
 
@@ -156,7 +160,11 @@ class DimensionEstimate:
         return draw(self)
 
     def __str__(self) -> str:
-        where = f"of {self.n} points in {self.ambient_dim} dimensions"
+        where = f"of {self.n} points"
+        if self.ambient_dim is not None:
+            where += f" in {self.ambient_dim} dimensions"
+        if self.metric != "euclidean":
+            where += f" with {self.metric} distances"
         if self.pieces:
             found = ", ".join(f"{piece.dimension:.1f} ({piece.share:.0%} of the points)" for piece in self.pieces)
             lines = [f"no single intrinsic dimension {where}, but pieces of dimension {found}"]

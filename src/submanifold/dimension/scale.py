@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submanifold.dimension.reference import HIGHEST, REFERENCES, calibrate
+from submanifold.dimension.space import Space
 from submanifold.dimension.variance import Patches, graph_size, half_size, log_interval, split_variance
-from submanifold.neighbors import NeighborGraph, Points
+from submanifold.neighbors import NeighborGraph
 
 __all__ = ["Reading", "ScaleCurve", "scale_curve"]
 
@@ -153,13 +154,13 @@ class _Part(NamedTuple):
 
 
 def scale_curve(
-    graph: NeighborGraph, points: Points | None = None, *, k_max: int, also: int | None = None, seed: int = 0
+    graph: NeighborGraph, space: Space | None = None, *, k_max: int, also: int | None = None, seed: int = 0
 ) -> ScaleCurve:
-    """The estimates from 2 to `k_max` neighbours, and beyond where the `points` (n, D) are given to be thinned.
+    """The estimates from 2 to `k_max` neighbours, and beyond where the `space` is given whose points can be thinned.
 
     Args:
         graph: neighbours of distinct points, `k_max` for each.
-        points: the points, n as in the graph.
+        space: the points and the distance between them, n as in the graph.
         k_max: the largest number of neighbours that are asked of one graph.
         also: a k that the grid must hold.
         seed: of the choice of points and of the halves behind the errors.
@@ -167,11 +168,11 @@ def scale_curve(
     parts = [_part(graph, min(k_max, graph.k), 1, also, seed)]
     n, rng = graph.n_points, np.random.default_rng(seed)
     factor = _THINNING
-    while points is not None and n // factor >= _FEWEST_THINNED:
+    while space is not None and space.searchable and n // factor >= _FEWEST_THINNED:
         if n // factor <= _MOST_THINNED:
-            thinned = points.take(np.sort(rng.choice(n, n // factor, replace=False)))
+            thinned = space.take(np.sort(rng.choice(n, n // factor, replace=False)))
             k = min(k_max, int(_LARGEST_SHARE * len(thinned)))
-            part = _part(NeighborGraph(thinned, min(graph_size(k, len(thinned)), k_max)), k, factor, None, seed)
+            part = _part(thinned.graph(min(graph_size(k, len(thinned)), k_max)), k, factor, None, seed)
             beyond = part.ks > parts[-1].ks[-1]
             parts.append(_Part(*(column[beyond] for column in part)))
         factor *= _THINNING

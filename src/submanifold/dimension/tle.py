@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_real
 from submanifold.dimension.averaging import LocalEstimator
-from submanifold.dimension.patches import blocks, offsets
+from submanifold.dimension.patches import by_blocks, offsets
 from submanifold.dimension.variance import Patches
 
 __all__ = ["TLE"]
@@ -57,6 +57,7 @@ class TLE(LocalEstimator):
     """
 
     n_splits = 10
+    most_rows = 1000
     needs_points = True
     fewest = 3
 
@@ -74,13 +75,14 @@ class TLE(LocalEstimator):
 
     def _local(self, patches: Patches, X: Matrix | None) -> Vector:
         assert X is not None
-        local = np.empty(len(patches.rows))
-        for rows in blocks(patches, X.shape[1]):
+
+        def local_of(rows: slice) -> Vector:
             V = offsets(X, patches, rows)  # (b, k, D)
             G = V @ V.transpose(0, 2, 1)  # (b, k, k)
             t = patches.distances[rows] / patches.distances[rows, -1:]  # (b, k)
-            local[rows] = _tight(G, t, max(self.epsilon, 1e-12))
-        return local
+            return _tight(G, t, max(self.epsilon, 1e-12))
+
+        return by_blocks(local_of, (*patches.indices.shape, X.shape[1]))
 
 
 def _tight(G: Matrix, t: Vector, epsilon: float) -> Vector:

@@ -25,7 +25,9 @@ def verdict(found: DimensionEstimate, name: str, n: int | None = None) -> str:
         n: the number of points in all, where the estimate was made from a part of them.
     """
     n = found.n if n is None else n
-    return f"{name}: {n:,} points in {found.ambient_dim:,} dimensions lie near {near(found)}."
+    where = "" if found.ambient_dim is None else f" in {found.ambient_dim:,} dimensions"
+    by = "" if found.metric == "euclidean" else f" with {found.metric} distances"
+    return f"{name}: {n:,} points{where}{by} lie near {near(found)}."
 
 
 def near(found: DimensionEstimate) -> str:
@@ -86,6 +88,8 @@ def searched(found: DimensionEstimate) -> str:
     looked_at = "" if len(found.rows) == found.n else f" of {len(found.rows):,} points among all"
     if found.search == "exact":
         return f"The neighbours{looked_at} were searched exactly."
+    if not math.isfinite(found.recall):
+        return f"The neighbours{looked_at} were given; whether they are all the nearest ones is not known."
     low, high = found.recall_interval
     return (
         f"The neighbours{looked_at} were searched approximately ({found.search}): {found.recall:.1%} of the true ones "

@@ -348,8 +348,8 @@ def _facts(data: Dataset) -> dict[str, Any]:
         facts["classes"] = len(np.unique(data.labels))
     if data.lattice is not None:
         facts["values"] = f"on a lattice of spacing {data.lattice:g}"
-    if data.manifold is not None:
-        facts["true dimension"] = data.manifold.dim
+    if data.true_dim is not None:
+        facts["true dimension"] = data.true_dim
     return facts
 
 

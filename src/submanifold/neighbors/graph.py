@@ -199,6 +199,13 @@ class NeighborGraph(Neighbors):
         parts = {name: getattr(self, name)[index] for name in _ARRAYS}
         return self._made(**{**vars(self), **parts})
 
+    def nearest(self, k: int) -> NeighborGraph:
+        """The graph of the `k` nearest neighbours alone, of those that are held."""
+        k = check_int(k, name="k", high=self.k)
+        if k == self.k:
+            return self
+        return self._made(**{**vars(self), "distances": self.distances[:, :k], "indices": self.indices[:, :k]})
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the graph to a file (safetensors), with a digest of the data that `load` compares.
 

@@ -17,7 +17,7 @@ from submanifold.neighbors.points import Points
 from submanifold.neighbors.progress import Report
 from submanifold.neighbors.threads import in_threads
 
-__all__ = ["Metric", "check_distances", "check_metric", "name_of", "nearest_by", "nearest_of"]
+__all__ = ["Metric", "check_distances", "check_metric", "name_of", "nearest_by", "nearest_of", "pairwise"]
 
 Matrix = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -61,28 +61,36 @@ def nearest_by(
     Raises:
         InvalidInput: for a metric that gives something else than finite non-negative distances.
     """
-    from sklearn.metrics import pairwise_distances
-
     x = ref.array()
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
 
     def part(rows: slice) -> None:
-        try:
-            full = pairwise_distances(queries.block(rows), x, metric=metric)
-        except (TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InvalidInput(f"metric={name_of(metric)} cannot be used on these points: {reason}") from error
-        full = np.array(full, dtype=np.float64)  # (b, n)
-        if not np.isfinite(full).all() or full.min() < -_ROUNDING * full.max():
-            raise InvalidInput(
-                f"metric={name_of(metric)} gives distances that are negative or not finite: give another"
-            )
-        distances[rows], indices[rows] = _least_of(np.maximum(full, 0), None if own is None else own[rows], k)
+        full = pairwise(metric, queries.block(rows), x)  # (b, n)
+        distances[rows], indices[rows] = _least_of(full, None if own is None else own[rows], k)
         report(full.size)
 
     parts = blocks_of(len(queries), len(ref), _BLOCK_BYTES // 8)  # small: an interruption waits for those begun
     in_threads(part, list(parts), n_jobs)
     return distances, indices
+
+
+def pairwise(metric: Metric, x: NDArray[Any], y: NDArray[Any] | None = None) -> Matrix:
+    """Distances (m, n) by `metric` from the points `x` (m, D) to the points `y` (n, D), or between those of `x`.
+
+    Raises:
+        InvalidInput: for a metric that gives something else than finite non-negative distances.
+    """
+    from sklearn.metrics import pairwise_distances
+
+    try:
+        full = pairwise_distances(x, y, metric=metric)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"metric={name_of(metric)} cannot be used on these points: {reason}") from error
+    full = np.array(full, dtype=np.float64)
+    if not np.isfinite(full).all() or full.min() < -_ROUNDING * full.max():
+        raise InvalidInput(f"metric={name_of(metric)} gives distances that are negative or not finite: give another")
+    return np.asarray(np.maximum(full, 0))
 
 
 def check_distances(X: Any, rows: ArrayLike | None) -> NDArray[Any]:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import faiss
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from submanifold.errors import InvalidInput
 
@@ -28,11 +29,17 @@ def check_n_jobs(n_jobs: int | None) -> int:
     return n_jobs
 
 
+@cache
+def _controller() -> ThreadpoolController:
+    """Found once, which takes longer than most products."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
     """Hold matrix products and faiss to so many threads, and give them theirs back afterwards."""
     before = faiss.omp_get_max_threads()
-    with threadpool_limits(threads):
+    with _controller().limit(limits=threads):
         faiss.omp_set_num_threads(threads)
         try:
             yield

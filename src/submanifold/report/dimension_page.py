@@ -12,7 +12,7 @@ from submanifold.checks import points_of
 from submanifold.dimension.wording import how, places, pooled, verdict
 from submanifold.errors import InvalidInput
 from submanifold.files import atomic_write_bytes, atomic_write_json, writable_folder
-from submanifold.neighbors import Points
+from submanifold.neighbors import NeighborGraph, Points
 from submanifold.report.document import plain
 from submanifold.report.figures import Drawing, draw
 from submanifold.report.reproduction import dimension_command
@@ -37,6 +37,10 @@ _SCALES = (
 _RING = " The ring marks the scale at which the consensus was read."
 _RIGHT = " Right: each estimate with its 95% interval."
 _AGREE = " An upright bar shows what would agree with the consensus."
+_HISTOGRAM = (
+    "How often each dimension occurs around points, and the error of one point: a histogram no wider than that is one "
+    "dimension."
+)
 _MAP = (
     "Left: the points{plane}, the lighter the higher the dimension around them. Right: how often each occurs, "
     "and the error of one point: a histogram no wider than that is one dimension."
@@ -53,7 +57,8 @@ def write_dimension(
 
     Args:
         found: what `submanifold.dimension.estimate(X)` returned.
-        X: the same points (n, D), images or `Dataset`, for the map of the local dimension.
+        X: the same points (n, D), images or `Dataset`, for the map of the local dimension. What holds no coordinates, a
+            matrix of distances or a `NeighborGraph`, leaves the map out, as None does.
         path: where to.
         name: what the data are called.
         settings: what the estimate was asked with, to reproduce it: "source", "methods", "k", "limit", "seed".
@@ -106,17 +111,20 @@ def render_dimension(
 
 def _drawings(found: DimensionEstimate, X: Any) -> dict[str, Drawing]:
     """The figures by key, "dimension" and "local-dimension"; one that cannot be drawn is left out with a warning."""
-    points = Points.of(points_of(X))
-    if len(points) != found.n:
+    alone = X is None or isinstance(X, NeighborGraph) or found.metric == "precomputed"
+    points = None if alone else Points.of(points_of(X))
+    if points is not None and len(points) != found.n:
         raise InvalidInput(f"X holds {len(points)} points: give the {found.n} points that the estimate was made from")
 
     def local_map() -> Figure:
         here = np.arange(len(found.rows))
-        return found.local.take(here, here).figure(points.gather(found.rows))  # (m, D)
+        return found.local.take(here, here).figure(None if points is None else points.gather(found.rows))  # (m, D)
 
     expects = any(one.expected is not None for one in found.by_method.values())
     scales = _SCALES + _RING * (not found.pieces) + _RIGHT + _AGREE * expects
-    places_caption = _MAP.format(plane=" on their first two principal axes" if found.ambient_dim > 2 else "")
+    places_caption = _HISTOGRAM
+    if points is not None:
+        places_caption = _MAP.format(plane=" on their first two principal axes" if points.shape[1] > 2 else "")
     drawn = {
         "dimension": draw("dimension", "Dimension against scale, and by method", scales, found.figure),
         "local-dimension": draw("local-dimension", "Where the dimension is what", places_caption, local_map),
@@ -126,7 +134,11 @@ def _drawings(found: DimensionEstimate, X: Any) -> dict[str, Drawing]:
 
 def _facts(found: DimensionEstimate) -> dict[str, Any]:
     reading = found.reading
-    facts: dict[str, Any] = {"points": found.n, "coordinates": found.ambient_dim}
+    facts: dict[str, Any] = {"points": found.n}
+    if found.ambient_dim is not None:
+        facts["coordinates"] = found.ambient_dim
+    if found.metric != "euclidean":
+        facts["distances"] = found.metric
     if found.n_distinct < found.n:
         facts["distinct points"] = found.n_distinct
     if found.recall < 1:

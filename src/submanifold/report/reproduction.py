@@ -10,7 +10,7 @@ __all__ = ["command", "dimension_command"]
 
 _OF_AN_AUDIT = ("seed", "limit")
 _OF_A_LENS = ("models", "latent_dim", "steps", *_OF_AN_AUDIT)
-_OF_A_DIMENSION = ("methods", "k", "n", "noise", *_OF_AN_AUDIT)
+_OF_A_DIMENSION = ("methods", "k", "metric", "n", "noise", *_OF_AN_AUDIT)
 
 
 def _argument(value: Any) -> str:
@@ -36,7 +36,7 @@ def dimension_command(settings: Mapping[str, Any]) -> str:
     """The command that estimates the dimension of the same source in the same way, or the call in Python."""
     given = {name: settings[name] for name in _OF_A_DIMENSION if settings.get(name) is not None}
     if "source" not in settings:
-        arguments = [f"{name}={value!r}" for name, value in given.items() if name in ("methods", "k", "seed")]
+        arguments = [f"{name}={value!r}" for name, value in given.items() if name in ("methods", "k", "metric", "seed")]
         return f"submanifold.dimension.estimate({', '.join(['X', *arguments])})"
     words = {"methods": "method"}
     options = [word for name, value in given.items() for word in (f"--{words.get(name, name)}", _argument(value))]

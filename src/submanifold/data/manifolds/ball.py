@@ -16,10 +16,11 @@ __all__ = ["Ball"]
 
 @MANIFOLDS.register("ball")
 class Ball(Manifold):
-    r"""The d-dimensional ball of radius r about a centre, along the first d axes, with density 1 / volume.
+    r"""A solid ball, uniform.
 
-    The volume is \pi^{d/2} r^d / \Gamma(d/2 + 1): a segment for d = 1, a disc for d = 2, and for d = 0 a point, whose
-    volume (that is, counting) measure is 1. Its border belongs to it.
+    It has dimension d and radius r, about a centre, along the first d axes; the density is 1 / volume. The volume is
+    \pi^{d/2} r^d / \Gamma(d/2 + 1): a segment for d = 1, a disc for d = 2, and for d = 0 a point, whose volume (that
+    is, counting) measure is 1. Its border belongs to it.
 
     Args:
         dim: dimension d, at least 0.

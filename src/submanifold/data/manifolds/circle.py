@@ -17,8 +17,9 @@ __all__ = ["Circle"]
 
 @MANIFOLDS.register("circle")
 class Circle(Manifold):
-    r"""A circle of radius r in the plane, with the von Mises density e^{\kappa \cos(\theta - \mu)} / (2 \pi r
-    I_0(\kappa)).
+    r"""A circle in the plane, uniform or with the von Mises density.
+
+    The density at the angle \theta on the circle of radius r is e^{\kappa \cos(\theta - \mu)} / (2 \pi r I_0(\kappa)).
 
     References:
         Mardia, Jupp 2000, *Directional Statistics*, section 3.5.4.

@@ -17,7 +17,9 @@ __all__ = ["Linear"]
 
 @MANIFOLDS.register("linear")
 class Linear(Manifold):
-    r"""N(0, \Sigma) on a d-dimensional linear subspace of R^D, embedded by a random frame.
+    r"""A Gaussian on a linear subspace.
+
+    N(0, \Sigma) in d dimensions, embedded in R^D by a random frame.
 
     Args:
         dim: dimension d.

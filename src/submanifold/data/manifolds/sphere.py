@@ -37,8 +37,9 @@ def log_bessel_ie(nu: float, x: float) -> float:
 
 @MANIFOLDS.register("sphere")
 class Sphere(Manifold):
-    r"""The sphere of dimension d and radius r with density C_p(\kappa) e^{\kappa \langle e_1, y/r \rangle} / r^d, where
+    r"""A sphere, uniform or with the von Mises-Fisher density.
 
+    Its dimension is d, its radius r, and the density C_p(\kappa) e^{\kappa \langle e_1, y/r \rangle} / r^d, where
     C_p(\kappa) = \kappa^\nu / ((2\pi)^{p/2} I_\nu(\kappa)), and 1 / area for \kappa = 0 (Mardia, Jupp 2000, eq. 9.3.4).
 
     Args:

@@ -18,10 +18,10 @@ T_LOW, T_HIGH = 1.5 * np.pi, 4.5 * np.pi
 
 @MANIFOLDS.register("swiss-roll")
 class SwissRoll(Manifold):
-    r"""(t \cos t, h, t \sin t) with t and h uniform, h in [0, height], as scikit-learn's `make_swiss_roll`.
+    r"""A rolled-up strip, as scikit-learn's `make_swiss_roll` draws it.
 
-    The element of area is \sqrt{1 + t^2} dt dh, so that the density with respect to area is
-    1 / (3 \pi \cdot height \cdot \sqrt{1 + t^2}): denser in the centre.
+    Points are (t \cos t, h, t \sin t) with t and h uniform, h in [0, height]. The element of area is \sqrt{1 + t^2} dt
+    dh, so that the density with respect to area is 1 / (3 \pi \cdot height \cdot \sqrt{1 + t^2}): denser in the centre.
 
     Args:
         height: width of the strip.

@@ -17,8 +17,9 @@ __all__ = ["Torus"]
 
 @MANIFOLDS.register("torus")
 class Torus(Manifold):
-    r"""((R + r \cos\theta) \cos\phi, (R + r \cos\theta) \sin\phi, r \sin\theta), with density 1 / (4 \pi^2 R r).
+    r"""A torus of revolution, uniform with respect to its area.
 
+    Points are ((R + r \cos\theta) \cos\phi, (R + r \cos\theta) \sin\phi, r \sin\theta), of density 1 / (4 \pi^2 R r).
     The element of area is r (R + r \cos\theta) d\theta d\phi, so that \theta has density (R + r \cos\theta) / (2 \pi R)
     (Diaconis, Holmes, Shahshahani 2013, arXiv 1206.6913, section 2.2).
 

@@ -38,11 +38,13 @@ def read_manifold(
 
 def read_benchmark(source: str, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0) -> Raw:
     """`n` points of the benchmark manifold called `source`."""
-    return Raw(benchmark(source).sample(n, seed, noise), source, synthetic=True)
+    known = benchmark(source)
+    return Raw(known.sample(n, seed, noise), source, true_dim=known.dim)
 
 
 def read_image_manifold(
     source: str, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0, **arguments: Any
 ) -> Raw:
     """`n` images of the image manifold called `source`, with its own `arguments`."""
-    return Raw(image_manifold(source, **arguments).sample(n, seed, noise), source, synthetic=True)
+    known = image_manifold(source, **arguments)
+    return Raw(known.sample(n, seed, noise), source, true_dim=known.dim)
