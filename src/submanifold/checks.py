@@ -22,6 +22,7 @@ __all__ = [
     "check_matrix",
     "check_real",
     "check_tensor",
+    "from_torch",
     "nearest_match",
     "points_of",
     "torch_ready",
@@ -95,7 +96,7 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 2) -> NDArray
     """
     raw = points_of(X)
     check_dense(raw, name=name)
-    raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else _array(raw, name)
+    raw = from_torch(raw) if hasattr(raw, "detach") else _array(raw, name)
     if raw.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} has dtype {raw.dtype}: give real numbers")
     if raw.ndim == 0:
@@ -119,6 +120,12 @@ def _array(raw: Any, name: str) -> NDArray[Any]:
         return np.asarray(raw)
     except ValueError:  # lists of unequal length
         raise InvalidInput(f"{name} is a ragged list: give an array of shape (n, D)") from None
+
+
+def from_torch(tensor: Any) -> NDArray[Any]:
+    """The values of a tensor, without gradients and off its device; of bfloat16, which NumPy lacks, as float32."""
+    tensor = tensor.detach().cpu()
+    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
 
 
 def torch_ready(array: NDArray[Any]) -> NDArray[Any]:

@@ -33,7 +33,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._table:
-            raise InvalidInput(f"{self.kind} {name!r} is unknown: {nearest_match(name, self._table)}")
+            raise InvalidInput(f"{self.kind} {name!r} is unknown: {nearest_match(str(name), self._table)}")
         return self._table[name]
 
     def __contains__(self, name: object) -> bool:

@@ -15,6 +15,10 @@ def test_the_verdict_has_the_number_and_its_interval() -> None:
         "digits: 1,797 points in 64 dimensions lie near a manifold of about 8.9 dimensions (95% interval 8.6 to 9.3)."
     )
     assert verdict(make_dimension(), "digits", 2500).startswith("digits: 2,500 points")
+    assert verdict(replace(make_dimension(), true_dim=9), "blobs").endswith(
+        "(95% interval 8.6 to 9.3); the truth is 9."
+    )
+    assert verdict(replace(make_dimension(pieces=True), true_dim=9), "x").endswith("; the largest truly has 9.")
 
 
 def test_a_union_has_no_single_number() -> None:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist, jensenshannon
 
@@ -333,6 +334,14 @@ def test_chosen_methods_see_the_distances():
     assert city.dimension == pytest.approx(PH(metric="cityblock").fit(X).dimension_, rel=1e-9)
 
 
+def test_tensors_of_a_type_that_numpy_lacks_are_read():
+    half = torch.from_numpy(distances(sphere(60))).bfloat16()
+    found, same = (sm.dimension.estimate(D, metric="precomputed") for D in (half, half.float().numpy()))
+    assert found.to_json() == same.to_json()
+    points = torch.from_numpy(sphere(60)).bfloat16()
+    assert PH().fit(points).dimension_ == PH().fit(points.float().numpy()).dimension_
+
+
 # What is refused
 
 
@@ -368,7 +377,13 @@ G = NeighborGraph(X, 59)
         (lambda: sm.dimension.estimate(X, metric=3), "metric=3"),
         (lambda: sm.dimension.estimate(X, metric=lambda a: 0), "metric=<lambda> .* function of two points"),
         (lambda: sm.dimension.estimate(X, metric=lambda a, b: NAN), "metric=<lambda> .* not finite"),
+        (lambda: sm.dimension.estimate(X, metric=np.zeros(3)), "metric=.* is unknown"),
         (lambda: sm.dimension.estimate(X, n_jobs=0), "n_jobs=0"),
+        (lambda: sm.dimension.estimate(X, seed=-1), "seed=-1"),
+        (lambda: sm.dimension.estimate(X, seed=1.5), "seed=1.5"),
+        (lambda: sm.dimension.estimate(X, methods="mle"), r"methods='mle' .* such as \['mle'\]"),
+        (lambda: sm.dimension.estimate(X, methods=[3]), "3 is unknown"),
+        (lambda: sm.dimension.estimate(X, labels=[[1], [1, 2]] * 30), "labels are a ragged list"),
         (lambda: sm.dimension.estimate(X, graph=G.distances), "graph is of type ndarray"),
         (lambda: sm.dimension.estimate(None), "X is None and no graph"),
         (lambda: sm.dimension.estimate(G, graph=G), "graph is not accepted where X is a graph"),
@@ -388,6 +403,7 @@ G = NeighborGraph(X, 59)
         (lambda: sm.dimension.estimate(D, metric="precomputed", methods=["lpca"]), "LocalPCA needs the coordinates"),
         (lambda: sm.dimension.estimate(D, metric="precomputed", methods=["fishers"]), "FisherS needs the coordinates"),
         (lambda: sm.dimension.estimate(X, metric="cosine", methods=["pca"]), "lPCA measures in Euclidean space"),
+        (lambda: sm.dimension.estimate(X, metric=np.str_("cosine"), methods=["pca"]), "not by metric='cosine'"),
         (lambda: sm.dimension.estimate(G, methods=["ph"]), "PH looks at all points"),
         (lambda: sm.dimension.estimate(G, labels=np.zeros(59)), "labels have shape"),
         (lambda: FisherS().fit(G), "X is a NeighborGraph: FisherS looks at all points at once and needs their coord"),

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph, exact, frame, projection, query
+from submanifold.neighbors.threads import limited
 
 
 def _normal(n, D, seed=0):
@@ -228,6 +229,22 @@ def test_threads_of_other_libraries_are_given_back():
     before = faiss.omp_get_max_threads(), [pool["num_threads"] for pool in threadpool_info()]
     NeighborGraph(_normal(300, 9), 4, n_jobs=1)
     assert (faiss.omp_get_max_threads(), [pool["num_threads"] for pool in threadpool_info()]) == before
+
+
+def test_threads_are_given_back_after_limits_that_overlap():
+    def of_blas():  # where the whole process has one number, as OpenMP has not
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return [pool["num_threads"] for pool in pools if pool["threading_layer"] != "openmp"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = of_blas()
+        first, second = limited(1), limited(1)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)  # as the first of two threads does
+        assert set(of_blas()) <= {1}
+        second.__exit__(None, None, None)
+        assert of_blas() == before
 
 
 @pytest.mark.parametrize("options", [{"n_jobs": 1}, {"n_jobs": 2}, {"metric": "manhattan", "n_jobs": 2}])

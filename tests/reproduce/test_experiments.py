@@ -8,10 +8,12 @@ import pytest
 from scipy.special import i0, i1
 
 from submanifold.data.manifolds import manifold
+from submanifold.dimension import ESTIMATORS
 from submanifold.errors import InvalidInput
 from submanifold.reproduce import names, run
 from submanifold.reproduce.circle_overfitting import angular_kl
 from submanifold.reproduce.codimension_slope import slope
+from submanifold.reproduce.dimension_intervals import coverage, sample
 from submanifold.reproduce.outcome import Claim, Outcome
 
 
@@ -44,6 +46,27 @@ def test_angular_kl_against_closed_forms():
         (manifold("circle", kappa=kappa, mu=1.0), kappa * A * (1 - math.cos(1.0))),
     ]:
         assert angular_kl(circle, other.sample(n, seed=1)) == pytest.approx(expected, abs=0.004)
+
+
+def test_intervals_of_every_estimator_are_counted():
+    outcome = run("dimension-intervals", seeds=4, sizes=(110, 120), dimensions=(5,))
+    assert {row["estimator"] for row in outcome.rows} == set(ESTIMATORS)
+    assert len(outcome.claims) == len(set(ESTIMATORS)) + 1
+    json.dumps(outcome.to_json(), allow_nan=False)
+    repetitions = {row["estimator"]: row["repetitions"] for row in outcome.rows}
+    assert (repetitions["mle"], repetitions["tle"], repetitions["ph"]) == (4, 2, 1)
+    assert {row["n"] for row in outcome.rows if row["estimator"] == "tle"} == {110}
+    # A count does not depend on how repetitions are shared out, nor on what else is counted.
+    (alone,) = coverage("ball", 5, 120, 4, ["mle"])
+    assert alone in outcome.rows
+
+
+def test_laws_of_bits_are_fair_and_as_dependent_as_they_say():
+    rng = np.random.default_rng(0)
+    for law, agreement in (("independent bits", 0.5), ("chain of bits", 0.75)):
+        X = sample(law, 20_000, 6, rng)  # a frequency scatters by 0.0035
+        np.testing.assert_allclose(X.mean(axis=0), 0.5, atol=0.015)
+        np.testing.assert_allclose((X[:, 1:] == X[:, :-1]).mean(axis=0), agreement, atol=0.015)
 
 
 def test_a_claim_that_fails_fails_the_outcome():

@@ -17,7 +17,7 @@ Source = Annotated[
         "a .npy/.npz/.csv/.parquet file, a folder of images, or an IDX file."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps per model.")]
 Latent = Annotated[int | None, typer.Option(min=1, help="Latent dimension.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="Look at no more than this many points.")]

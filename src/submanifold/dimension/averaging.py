@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_choice, check_int
 from submanifold.dimension.neighborhood import NeighborEstimator
+from submanifold.dimension.variance import same_reach
 
 __all__ = ["COMBINATIONS", "LocalEstimator"]
 
@@ -61,6 +62,9 @@ class LocalEstimator(NeighborEstimator):
 
     def least_neighbors(self) -> int:
         return self.fewest
+
+    def split_neighbors(self) -> int:
+        return same_reach(self.required_neighbors())
 
     def _pool(self, local: Vector) -> float:
         return COMBINATIONS[self.comb](local)

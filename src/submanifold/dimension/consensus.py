@@ -84,14 +84,18 @@ def estimate(
     Raises:
         InvalidInput: for data that `submanifold.neighbors.Points.of` refuses, a matrix that holds no distances (not
             square, not symmetric, negative, NaN, or not 0 on its diagonal), fewer than 8 distinct points, an unknown
-            method, or only methods that need what is not known, k out of range, labels of another length, a graph
-            with too few neighbours, with copies or of other points, or distances that all tie.
+            method, or only methods that need what is not known or that can tell nothing of the data, as where all
+            distances tie, k or a seed out of range, labels of another length, or a graph with too few neighbours, with
+            copies or of other points.
     """
     if labels is None and isinstance(X, Dataset):
         labels = X.labels
     given = space_of(X, graph=graph, metric=metric, n_jobs=n_jobs)
     n_given = len(given)
     classes = _check_labels(labels, n_given)
+    check_int(seed, name="seed", low=0)
+    if isinstance(methods, str):
+        raise InvalidInput(f"methods={methods!r} is not accepted: give a list of names, such as [{methods!r}]")
     if methods is not None and not methods:
         raise InvalidInput(f"methods is empty: give one or more of {', '.join(ESTIMATORS)}")
     first, place = given.distinct()
@@ -151,13 +155,17 @@ def estimate(
         search=neighbors.method,
         recall=neighbors.recall,
         recall_interval=neighbors.recall_interval,
+        true_dim=X.true_dim if isinstance(X, Dataset) else None,
     )
 
 
 def _check_labels(labels: ArrayLike | None, n: int) -> NDArray[Any] | None:
     if labels is None:
         return None
-    labels = np.asarray(labels)
+    try:
+        labels = np.asarray(labels)
+    except ValueError:  # lists of unequal length
+        raise InvalidInput(f"labels are a ragged list: give one for each of the {n} points") from None
     if labels.shape != (n,):
         raise InvalidInput(f"labels have shape {labels.shape}: give one for each of the {n} points")
     missing = [label is None or label != label for label in labels.tolist()]  # NaN differs from itself

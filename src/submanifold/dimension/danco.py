@@ -28,6 +28,7 @@ from submanifold.dimension.mind import likeliest_dimension
 from submanifold.dimension.neighborhood import NeighborEstimator
 from submanifold.dimension.patches import by_blocks, directions
 from submanifold.dimension.variance import Patches
+from submanifold.neighbors import NeighborGraph
 
 __all__ = ["DANCo", "direction_divergence", "ratio_divergence"]
 
@@ -38,6 +39,7 @@ _LOG_RATIO, _ANGLE, _TAU, _NEIGHBORS, _POINTS, _COORDINATES = range(6)  # column
 _CLOSED_FORM = 12  # neighbours up to which the alternating sum keeps its digits
 _NODES = 200
 _STEP = 0.05
+_NEAR_THE_END = 1.1  # the reference begins at dimension 1
 
 
 class DANCo(NeighborEstimator):
@@ -125,6 +127,15 @@ class DANCo(NeighborEstimator):
         local[:, _NEIGHBORS:] = k, self.n_reference or len(X), X.shape[1]
         return local
 
+    def _interval(self, value: float, graph: NeighborGraph, X: Matrix | None) -> tuple[float, float]:
+        low, high = super()._interval(value, graph, X)
+        if value >= _NEAR_THE_END:
+            return low, high
+        # Halves that end at 1 hide how much they differ; ratios alone do not end there.
+        ratios = _Ratios(self.k, random_state=self.random_state)
+        least, most = NeighborEstimator._interval(ratios, value, graph, X)
+        return min(low, least), max(high, most)
+
     def _pool(self, local: Vector) -> float:
         if len(local) == 0:
             return float("nan")
@@ -164,6 +175,14 @@ class DANCo(NeighborEstimator):
     def _likeliest(self, local: Vector, raw: float, most: int) -> float:
         s, k = local[:, _LOG_RATIO], int(local[0, _NEIGHBORS])
         return likeliest_dimension(s, k, largest=most, integer=self.ver == "MIND_MLi")
+
+
+class _Ratios(DANCo):
+    """The dimension by ratios of distances alone, which may be below 1."""
+
+    def _pool(self, local: Vector) -> float:
+        s = local[:, _LOG_RATIO]
+        return ratio_dimension(s[s > 0], 1, int(local[0, _NEIGHBORS]) + 1) if len(s) else float("nan")
 
 
 def ratio_divergence(d: float, other: Vector, k: int) -> Vector:

@@ -84,6 +84,7 @@ class DimensionEstimate:
         search: how neighbours were searched, "exact" or "nn-descent", or "given" where they were not.
         recall: the part of the true neighbours that the search found, 1 for an exact one, NaN where it is not known.
         recall_interval: its 95% interval; measured on a sample.
+        true_dim: the dimension of what the points were drawn from, where a data set knows it.
     """
 
     dimension: float
@@ -104,6 +105,7 @@ class DimensionEstimate:
     search: str = "exact"
     recall: float = 1.0
     recall_interval: tuple[float, float] = (1.0, 1.0)
+    true_dim: int | None = None
 
     @property
     def pointwise(self) -> NDArray[np.float64]:
@@ -151,6 +153,7 @@ class DimensionEstimate:
             "search": self.search,
             "recall": _finite(self.recall),
             "recall_interval": list(self.recall_interval),
+            "true_dim": self.true_dim,
         }
 
     def figure(self) -> Figure:

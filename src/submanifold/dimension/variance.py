@@ -9,6 +9,15 @@ $$ \mathbb{E}\,(\theta_A - \theta_B)^2 = 2 V_{n/2} = 4 V_n, $$
 whatever the dependence inside a half. The average of $(\theta_A - \theta_B)^2 / 4$ over several random splits is
 therefore an unbiased estimate of $V_n$ that needs no new neighbour search: the k nearest neighbours within a half are
 found among the first 2k + O(sqrt k) neighbours within the whole.
+
+What is presumed fails in two ways. Neighbourhoods of many points (k a tenth of n or so) reach twice the part of a half
+that they reach of the whole, so that boundaries and curvature weigh in differently, and the interval of an estimator
+may be half or one and a half times as wide as it should be. With `same_reach(k)` neighbours in a half the part is the
+same and $V_m \propto 1/m$ again; where neighbourhoods are small compared to the data $V_{n/2}$ is then larger, as it is
+proportional to 1/k too, and intervals are up to $\sqrt 2$ as wide as they should be: the error on the safe side.
+And a statistic of all pairs, on a law that looks the same from every point (independent fair bits, a sphere), has
+$V_m \propto 1/m^2$: its interval is $\sqrt 2$ as wide. `submanifold reproduce dimension-intervals` counts how often the
+interval of each estimator covers.
 """
 
 from __future__ import annotations
@@ -24,9 +33,20 @@ from scipy.stats import t as student
 
 from submanifold.neighbors import NeighborGraph
 
-__all__ = ["Patches", "both_halves", "graph_size", "half_size", "largest_split", "log_interval", "split_variance"]
+__all__ = [
+    "Patches",
+    "both_halves",
+    "graph_size",
+    "half_size",
+    "largest_split",
+    "log_interval",
+    "same_reach",
+    "split_variance",
+]
 
 Vector = NDArray[np.float64]
+
+_FEW = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +71,14 @@ def graph_size(k: int, n: int) -> int:
 def half_size(k: int, n: int) -> int:
     """The neighbours that a half of n points can provide, k where it has that many."""
     return min(k, n // 2 - 1)
+
+
+def same_reach(k: int) -> int:
+    """The neighbours within half of the points that are as far away as k are among all: half as many.
+
+    But not fewer than 20, unless k is: few neighbours do not reach far, and say less the fewer they are.
+    """
+    return max(min(k, _FEW), k // 2)
 
 
 def largest_split(K: int, n: int) -> int:

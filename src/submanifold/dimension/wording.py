@@ -27,7 +27,9 @@ def verdict(found: DimensionEstimate, name: str, n: int | None = None) -> str:
     n = found.n if n is None else n
     where = "" if found.ambient_dim is None else f" in {found.ambient_dim:,} dimensions"
     by = "" if found.metric == "euclidean" else f" with {found.metric} distances"
-    return f"{name}: {n:,} points{where}{by} lie near {near(found)}."
+    truth = "the largest truly has" if found.pieces else "the truth is"
+    known = "" if found.true_dim is None else f"; {truth} {found.true_dim}"
+    return f"{name}: {n:,} points{where}{by} lie near {near(found)}{known}."
 
 
 def near(found: DimensionEstimate) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from submanifold.checks import nearest_match
+from submanifold.checks import from_torch, nearest_match
 from submanifold.errors import InvalidInput
 from submanifold.neighbors.exact import smallest
 from submanifold.neighbors.frame import blocks_of
@@ -29,7 +29,7 @@ _ROUNDING = 1e-6  # of single precision sums, relative to the largest distance
 
 def check_metric(metric: Metric) -> Metric:
     """Refuse a name that scikit-learn's `pairwise_distances` does not know and what is no function of two points."""
-    if metric in ("euclidean", "precomputed"):
+    if isinstance(metric, str) and metric in ("euclidean", "precomputed"):
         return metric
     if callable(metric):
         try:
@@ -50,7 +50,7 @@ def check_metric(metric: Metric) -> Metric:
 
 def name_of(metric: Metric) -> str:
     """The name of a distance."""
-    return metric if isinstance(metric, str) else str(getattr(metric, "__name__", type(metric).__name__))
+    return str(metric) if isinstance(metric, str) else str(getattr(metric, "__name__", type(metric).__name__))
 
 
 def nearest_by(
@@ -100,7 +100,7 @@ def check_distances(X: Any, rows: ArrayLike | None) -> NDArray[Any]:
         InvalidInput: for a matrix of another shape, distances that are negative, NaN or infinite, a point at a distance
             from itself, and a matrix that is not symmetric up to rounding.
     """
-    raw: NDArray[Any] = np.asanyarray(X.detach().cpu() if hasattr(X, "detach") else X)
+    raw: NDArray[Any] = from_torch(X) if hasattr(X, "detach") else np.asanyarray(X)
     if raw.ndim != 2 or raw.dtype.kind not in "biuf" or raw.size == 0:
         raise InvalidInput(f"X of shape {raw.shape} ({raw.dtype}) holds no distances: give real numbers (n, n)")
     if rows is None and raw.shape[0] != raw.shape[1]:

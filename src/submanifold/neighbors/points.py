@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from submanifold.checks import check_dense, points_of
+from submanifold.checks import check_dense, from_torch, points_of
 from submanifold.errors import InvalidInput
 
 __all__ = ["Points"]
@@ -53,8 +53,7 @@ class Points:
         raw, device = points_of(X), None
         if hasattr(raw, "detach"):
             device = str(raw.device)
-            tensor = raw.detach().cpu()
-            raw = tensor.float().numpy() if str(tensor.dtype) == "torch.bfloat16" else tensor.numpy()
+            raw = from_torch(raw)
         elif not isinstance(raw, np.memmap):
             check_dense(raw, name=name)
             raw = _array(raw, name)

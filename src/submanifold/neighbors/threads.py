@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from threading import Lock
 from typing import TypeVar
 
 import faiss
@@ -30,21 +31,45 @@ def check_n_jobs(n_jobs: int | None) -> int:
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _controller(api: str) -> ThreadpoolController:
     """Found once, which takes longer than most products."""
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api=api)
+
+
+class _Blas:
+    """The limit on BLAS, which counts threads for the whole process: calls that overlap share that of the first."""
+
+    def __init__(self) -> None:
+        self._lock, self._limit, self._calls = Lock(), ExitStack(), 0
+
+    @contextmanager
+    def limited(self, threads: int) -> Iterator[None]:
+        with self._lock:
+            if self._calls == 0:
+                self._limit.enter_context(_controller("blas").limit(limits=threads))
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                if self._calls == 0:
+                    self._limit.close()
+
+
+_BLAS = _Blas()
 
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """Hold matrix products and faiss to so many threads, and give them theirs back afterwards."""
-    before = faiss.omp_get_max_threads()
-    with _controller().limit(limits=threads):
-        faiss.omp_set_num_threads(threads)
-        try:
+    """Hold matrix products and faiss to so many threads, and give them theirs back once no call needs them held."""
+    before = faiss.omp_get_max_threads()  # OpenMP counts for each calling thread by itself
+    try:
+        with _controller("openmp").limit(limits=threads), _BLAS.limited(threads):
+            faiss.omp_set_num_threads(threads)
             yield
-        finally:
-            faiss.omp_set_num_threads(before)
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def in_threads(function: Callable[[S], T], tasks: Sequence[S], n_jobs: int) -> list[T]:

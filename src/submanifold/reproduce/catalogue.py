@@ -18,7 +18,7 @@ EXPERIMENTS = {
     "circle-autoencoder": "one latent cannot reconstruct a circle, two can, and yet most of their latent space "
     "is off it",
     "dimension-intervals": "95% intervals of the intrinsic dimension cover in 95% of samples, although neighbourhoods "
-    "overlap (two hours)",
+    "overlap (three hours)",
 }
 
 
