@@ -115,7 +115,8 @@ def test_neighborhoods_of_a_fifth_of_the_data_have_intervals_that_are_rather_too
 
 
 def test_half_of_many_neighbours_is_looked_at_in_half_of_the_data_but_not_of_few():
-    assert [same_reach(k) for k in (2, 20, 30, 40, 41, 100)] == [2, 20, 20, 20, 20, 50]
+    assert [same_reach(k, 500) for k in (2, 20, 30, 40, 41, 100)] == [2, 20, 20, 20, 20, 50]
+    assert [same_reach(100, n) for n in (2400, 2500)] == [50, 100]
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ class LocalEstimator(NeighborEstimator):
     def least_neighbors(self) -> int:
         return self.fewest
 
-    def split_neighbors(self) -> int:
-        return same_reach(self.required_neighbors())
+    def split_neighbors(self, n: int) -> int:
+        return same_reach(self.required_neighbors(), n)
 
     def _pool(self, local: Vector) -> float:
         return COMBINATIONS[self.comb](local)

@@ -99,6 +99,10 @@ class LocalPCA(LocalEstimator):
         self._settings().check(self.ver)
         return super().required_neighbors()
 
+    def split_neighbors(self, n: int) -> int:
+        # Half the neighbours reach as far in half the data: spectra depend on the radius, through curvature and noise.
+        return max(self.fewest, self.required_neighbors() // 2)
+
     def _settings(self) -> RuleSettings:
         return RuleSettings(
             alphaFO=self.alphaFO,

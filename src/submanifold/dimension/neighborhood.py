@@ -127,13 +127,13 @@ class NeighborEstimator(DimensionEstimator):
         """The fewest neighbours with which the local statistic is defined, where halves of the data have no more."""
         return self.required_neighbors()
 
-    def split_neighbors(self) -> int:
-        """The number of neighbours within halves of the data from which the interval is estimated."""
+    def split_neighbors(self, n: int) -> int:
+        """The number of neighbours within halves of n points from which the interval is estimated."""
         return self.required_neighbors()
 
     def graph_neighbors(self, n: int) -> int:
         """The number of neighbours that a graph of n points needs for the estimate and its interval."""
-        return max(self.required_neighbors(), graph_size(self.split_neighbors(), n))
+        return max(self.required_neighbors(), graph_size(self.split_neighbors(n), n))
 
     def _patches(self, graph: NeighborGraph) -> Patches:
         """What `_local` looks at: the k nearest neighbours of each row."""
@@ -193,7 +193,7 @@ class NeighborEstimator(DimensionEstimator):
 
     def _interval(self, value: float, graph: NeighborGraph, X: Matrix | None) -> tuple[float, float]:
         """A graph with few neighbours gives halves with fewer, whose larger variance makes the interval wider."""
-        k = min(half_size(self.split_neighbors(), graph.n_points), largest_split(graph.k, graph.n_points))
+        k = min(half_size(self.split_neighbors(graph.n_points), graph.n_points), largest_split(graph.k, graph.n_points))
         if k < self.least_neighbors() or value <= 0:
             return _UNKNOWN
 

@@ -12,9 +12,9 @@ found among the first 2k + O(sqrt k) neighbours within the whole.
 
 What is presumed fails in two ways. Neighbourhoods of many points (k a tenth of n or so) reach twice the part of a half
 that they reach of the whole, so that boundaries and curvature weigh in differently, and the interval of an estimator
-may be half or one and a half times as wide as it should be. With `same_reach(k)` neighbours in a half the part is the
-same and $V_m \propto 1/m$ again; where neighbourhoods are small compared to the data $V_{n/2}$ is then larger, as it is
-proportional to 1/k too, and intervals are up to $\sqrt 2$ as wide as they should be: the error on the safe side.
+may be half or one and a half times as wide as it should be. There `same_reach(k, n)` takes half as many neighbours in a
+half, which reach the same part. Where the variance is proportional to 1/k too, as on a sphere, intervals are then up to
+$\sqrt 2$ as wide as they should be: the error on the safe side.
 And a statistic of all pairs, on a law that looks the same from every point (independent fair bits, a sphere), has
 $V_m \propto 1/m^2$: its interval is $\sqrt 2$ as wide. `submanifold reproduce dimension-intervals` counts how often the
 interval of each estimator covers.
@@ -47,6 +47,7 @@ __all__ = [
 Vector = NDArray[np.float64]
 
 _FEW = 20
+_SMALL_PART = 0.04
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,13 @@ def half_size(k: int, n: int) -> int:
     return min(k, n // 2 - 1)
 
 
-def same_reach(k: int) -> int:
-    """The neighbours within half of the points that are as far away as k are among all: half as many.
+def same_reach(k: int, n: int) -> int:
+    """The neighbours to look at within halves of n points, of which k are looked at among all.
 
-    But not fewer than 20, unless k is: few neighbours do not reach far, and say less the fewer they are.
+    Half as many are as far away in a half. But k itself where that is a small part of the points and does not reach
+    far, or where it is not above 20: the fewer neighbours, the less they say.
     """
-    return max(min(k, _FEW), k // 2)
+    return k if k <= n * _SMALL_PART else max(min(k, _FEW), k // 2)
 
 
 def largest_split(K: int, n: int) -> int:
