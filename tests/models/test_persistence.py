@@ -136,7 +136,7 @@ def test_weights_of_something_else_are_refused(saved):
     ("described", "reason"),
     [
         ({"model": "vea"}, "did you mean 'vae'"),
-        ({"model": None}, "makes no model"),
+        ({"model": None}, "model None is unknown"),
         ({"model": ["vae"]}, "makes no model"),
         ({"model": "vae" * 10**5}, "unknown"),
         ({"format": FORMAT + 1}, f"format {FORMAT + 1}"),

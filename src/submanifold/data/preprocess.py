@@ -238,13 +238,14 @@ class Preprocess(nn.Module):
         self.train(mode)
         self.is_fitted.fill_(True)
 
-    def _require_fitted(self) -> None:
+    def require_fitted(self) -> None:
+        """Refuse to go on before `fit`."""
         if not self.fitted:
             raise UnfittedModel(f"the preprocessing {self.names} has not seen data: fit the model first")
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """u = T(x), and log |det du/dx| in nats, (n,)."""
-        self._require_fitted()
+        self.require_fitted()
         total = x.new_zeros(x.shape[: x.ndim - len(self.data_shape)])
         for step in self._steps:
             total = total + step.log_det(x)
@@ -253,14 +254,14 @@ class Preprocess(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """u = T(x)."""
-        self._require_fitted()
+        self.require_fitted()
         for step in self._steps:
             x = step(x)
         return x
 
     def inverse(self, u: Tensor) -> Tensor:
         """x = T^{-1}(u); the inverse of "dequantise" is the identity."""
-        self._require_fitted()
+        self.require_fitted()
         for step in reversed(self._steps):
             u = step.inverse(u)
         return u
@@ -271,7 +272,7 @@ class Preprocess(nn.Module):
 
     def inverse_lipschitz(self) -> float:
         """A certified Lipschitz constant of T^{-1}: the product of those of its parts."""
-        self._require_fitted()
+        self.require_fitted()
         return math.prod(step.inverse_lipschitz() for step in self._steps)
 
     def extra_repr(self) -> str:

@@ -3,9 +3,11 @@
 from submanifold._lazy import attach
 
 __all__ = [
+    "MADE",
     "MODELS",
     "VAE",
     "Autoencoder",
+    "Autoregressive",
     "Density",
     "EncoderDecoder",
     "Factored",
@@ -54,6 +56,7 @@ __getattr__, __dir__ = attach(
         **dict.fromkeys(("load", "save"), "persistence"),
         **dict.fromkeys(("OnManifoldDensity", "TwoStep"), "two_step"),
         "Autoencoder": "autoencoder",
+        **dict.fromkeys(("MADE", "Autoregressive"), "autoregressive"),
         "Flow": "flow",
         "GaussianMixture": "mixture",
         "KernelDensity": "kernel_density",

@@ -11,6 +11,7 @@ from submanifold.checks import nearest_match
 from submanifold.errors import InvalidInput
 from submanifold.models import (  # noqa: F401  (they register themselves)
     autoencoder,
+    autoregressive,
     flow,
     kernel_density,
     mixture,

@@ -1,0 +1,156 @@
+r"""Autoregressive models of vectors: p(x) = \prod_i p(x_i | x_1, ..., x_{i-1}), each factor a mixture of Gaussians."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from submanifold import nn
+from submanifold.checks import check_int
+from submanifold.errors import InvalidInput
+from submanifold.geometry import jacobian, singular_values
+from submanifold.models.base import LogProbKind, Measure, Model, Objective
+from submanifold.models.precision import double
+from submanifold.models.registry import register
+
+__all__ = ["MADE", "Autoregressive"]
+
+_LOG_2PI = math.log(2 * math.pi)
+_LONGEST = 1024
+"""Coordinates up to which a transformer, whose time is the square of them, is of use."""
+
+
+@register("autoregressive")
+class Autoregressive(Model):
+    r"""Maximises the exact log-likelihood
+
+    .. math:: \log p(x) = \sum_i \log \sum_k \pi_k(x_{<i}) \, N(x_i; \mu_k(x_{<i}), \sigma_k(x_{<i})^2),
+
+    with weights, means and widths from a causal network (mixture densities, Bishop 1994; Uria et al. 2013, arXiv
+    1306.0186). Factors that are densities on a line make a density on R^D: on data that lie on a manifold the widths
+    of coordinates that those before them determine go to zero, and the likelihood has no maximum.
+
+    Sampling draws one coordinate after the other; what the network has computed for those before is kept.
+
+    Args:
+        data_shape: (D,) or (channels, height, width), flattened.
+        network: "transformer", for at most 1024 coordinates, or "masked" (MADE).
+        hidden: widths of the network's layers; of a transformer's blocks, all equal.
+        components: Gaussians in each factor.
+        preprocess: names of the invertible maps applied first.
+    """
+
+    family = "autoregressive model"
+    awareness = "unaware"
+    why = "a product of densities on a line is a density on all of R^D, whose likelihood grows without bound"
+
+    measure: Measure = "ambient"
+    log_prob_kind: LogProbKind = "exact"
+    spread: Tensor
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        network: str = "transformer",
+        hidden: Sequence[int] = (64, 64),
+        components: int = 10,
+        preprocess: Sequence[str] = ("scale",),
+    ) -> None:
+        super().__init__(data_shape, preprocess)
+        self.components = check_int(components, name="components")
+        self.conditioner = nn.causal_network(network, self.ambient_dim, 3 * components, hidden)
+        if isinstance(self.conditioner, nn.CausalTransformer) and self.ambient_dim > _LONGEST:
+            raise InvalidInput(
+                f"data_shape={self.data_shape} has {self.ambient_dim} coordinates, too many for a transformer: give at "
+                f'most {_LONGEST}, or network="masked"'
+            )
+        # Means that begin apart keep components from sharing one mode.
+        self.register_buffer("spread", torch.linspace(-1.5, 1.5, components) if components > 1 else torch.zeros(1))
+
+    def objectives(self) -> list[Objective]:
+        return [Objective("likelihood", list(self.parameters()), self.loss)]
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Negative log-likelihood in nats, ()."""
+        return -self._log_prob(x).mean()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Exact log-density in nats, (n,)."""
+        return self._log_prob(self.receive(x))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape)."""
+        self.preprocess.require_fitted()
+        features, state = self.conditioner.begin(check_int(n, name="n"))
+        drawn = [self._draw(features, generator)]
+        for _ in range(1, self.ambient_dim):
+            features, state = self.conditioner.advance(drawn[-1], state)
+            drawn.append(self._draw(features, generator))
+        return self.preprocess.inverse(torch.stack(drawn, dim=1).reshape(n, *self.data_shape))
+
+    @torch.no_grad()
+    def local_scales(self, x: Tensor) -> Tensor:
+        r"""Singular values of T's Jacobian, (n, D), descending, with x = T(u) that makes u \sim N(0, I).
+
+        That is the inverse of u_i = \Phi^{-1}(F_i(x_i | x_{<i})), F_i the distribution functions (Rosenblatt 1952).
+        """
+        twin = double(self)
+        with sdpa_kernel(SDPBackend.MATH):  # the one with derivatives of all kinds
+            J = jacobian(twin._normalise, twin.receive(x))  # (n, D, D)
+        scales: Tensor = singular_values(J).flip(1).reciprocal()
+        return scales
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        y, log_det = self.preprocess.forward_and_log_det(x)
+        y = y.flatten(1)
+        log_weights, means, log_widths = self._mixtures(self.conditioner(y))  # (n, D, K) each
+        square = ((y[..., None] - means) * (-log_widths).exp()).square()
+        log_factors = (log_weights - 0.5 * (square + _LOG_2PI) - log_widths).logsumexp(dim=2)
+        total: Tensor = log_factors.sum(dim=1) + log_det
+        return total
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """u of x, (n, D)."""
+        y = self.preprocess(x).flatten(1)
+        log_weights, means, log_widths = self._mixtures(self.conditioner(y))
+        t = (y[..., None] - means) * (-log_widths).exp()
+        # Of the two tails the smaller, which has all its digits.
+        below, above = ((log_weights.exp() * torch.special.ndtr(side)).sum(dim=2) for side in (t, -t))
+        u = torch.special.ndtri(torch.minimum(below, above).clamp(min=1e-300))  # (n, D), negative
+        return torch.where(below < above, u, -u)
+
+    def _mixtures(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logarithms of weights, means, and logarithms of widths, (..., K) each."""
+        weights, means, log_widths = features.chunk(3, dim=-1)
+        return weights.log_softmax(dim=-1), means + self.spread, log_widths.clamp(-15, 5)
+
+    def _draw(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+        """One coordinate of each sample, (n,)."""
+        log_weights, means, log_widths = self._mixtures(features)  # (n, K)
+        which = torch.multinomial(log_weights.exp(), 1, generator=generator)
+        noise = torch.randn(len(features), 1, generator=generator, device=features.device, dtype=features.dtype)
+        return (means.gather(1, which) + log_widths.gather(1, which).exp() * noise)[:, 0]
+
+
+@register("made")
+class MADE(Autoregressive):
+    """The masked autoencoder for distribution estimation (Germain et al. 2015, arXiv 1502.03509), with mixtures.
+
+    One dense network with masked weights says all factors at once; see `Autoregressive` for the arguments.
+    """
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (128, 128),
+        components: int = 10,
+        preprocess: Sequence[str] = ("scale",),
+    ) -> None:
+        super().__init__(data_shape, network="masked", hidden=hidden, components=components, preprocess=preprocess)
