@@ -26,9 +26,9 @@ class MOM(LocalEstimator):
     have the mean $w d/(d+1)$ exactly, so that $\hat d$ is too large by about $(d + 1)/(k - 1)$ of itself, which
     the default k = 100 keeps small.
 
-    Halves of the data are looked at with half of so many neighbours (`submanifold.dimension.variance.same_reach`), so
-    that `interval_` is right where k is a good part of the data, and up to 1.5 times too wide where it is not: in place
-    of 95% it covers 98%, on average over balls, Gaussians and spheres of 500 points, and 99% of 5000.
+    Where k is a good part of the data, halves of them are looked at with half of so many neighbours
+    (`submanifold.dimension.variance.same_reach`) and `interval_` is up to 1.5 times too wide: in place of 95% it covers
+    98%, on average over balls, Gaussians and spheres of 500 points, and 96% of 5000.
 
     References:
         Amsaleg et al. 2018, Extreme-value-theoretic estimation of local intrinsic dimensionality, Data Mining and
