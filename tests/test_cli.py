@@ -79,6 +79,14 @@ def test_list_says_the_names_that_python_knows(kind: str) -> None:
     assert not set("$\\`") & set(result.output)  # formulas are for documents
 
 
+@pytest.mark.parametrize("command", ["dimension", "lens"])
+def test_a_negative_seed_is_refused(command: str) -> None:
+    result = run(command, "digits", "--seed", "-1")
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+    assert "Traceback" not in result.output
+
+
 def test_list_of_something_else() -> None:
     assert run("list", "nonsense").exit_code == 2
 

@@ -169,7 +169,6 @@ def test_the_benchmark_in_the_terminal_and_as_json(monkeypatch: pytest.MonkeyPat
         (("digits", "--metric", "citiblock"), "did you mean 'cityblock'"),
         (("digits", "--metric", "precomputed"), "X of shape (1797, 1, 8, 8)"),
         (("digits", "--save", "x.pdf"), ".png or .html"),
-        (("digits", "--limit", "100", "--seed", "-1"), "seed=-1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(arguments: tuple[str, ...], words: str) -> None:
