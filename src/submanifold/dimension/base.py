@@ -107,7 +107,7 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         points = self._validated(X)
         if precomputed_knn is None:
             n_neighbors = check_int(n_neighbors, name="n_neighbors", low=2, high=len(points) - 1)
-            precomputed_knn = NeighborGraph(points, n_neighbors).indices
+            precomputed_knn = self._nearest(points, n_neighbors)
         near = _indices(precomputed_knn, len(points))
         local = self._dimensions_of(points, near, n_jobs)
         self.dimension_pw_ = local
@@ -167,6 +167,10 @@ class DimensionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         except ValueError as error:
             raise InvalidInput(str(error).splitlines()[0]) from error
         return check_matrix(X)
+
+    def _nearest(self, X: Matrix, k: int) -> NDArray[np.int64]:
+        """The k nearest neighbours of each point, (n, k)."""
+        return NeighborGraph(X, k).indices
 
     def _part(self, X: Matrix, rows: NDArray[np.int64]) -> Matrix:
         """The data of the points `rows` alone."""

@@ -39,7 +39,7 @@ class BID(CloudEstimator):
 
     Copies are kept: a distance of 0 is an observation like any other.
 
-    On independent fair bits, which look the same from every point, its variance falls as the square of n, and
+    On independent fair bits, which look the same from every point, its variance falls as $1/n^2$, and
     `interval_` is about 1.4 times too wide.
 
     References:

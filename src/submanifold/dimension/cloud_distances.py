@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,25 +32,6 @@ class DistanceEstimator(CloudEstimator):
     metric: Metric
     n_points: int
 
-    def fit_pw(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        n_neighbors: int = 100,
-        precomputed_knn: NDArray[np.int64] | None = None,
-        smooth: bool | str = False,
-        n_jobs: int | None = None,
-    ) -> Self:
-        """Estimate the dimension of each neighbourhood by itself; neighbours are the nearest by the metric."""
-        if precomputed_knn is None and self.metric != "euclidean":
-            points = self._validated(X)
-            check_int(n_neighbors, name="n_neighbors", low=2, high=len(points) - 1)
-            precomputed_knn = NeighborGraph(points, n_neighbors, metric=self.metric, n_jobs=n_jobs).indices
-        return super().fit_pw(
-            X, y, n_neighbors=n_neighbors, precomputed_knn=precomputed_knn, smooth=smooth, n_jobs=n_jobs
-        )
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = tags.input_tags.positive_only = self._precomputed
@@ -71,6 +52,9 @@ class DistanceEstimator(CloudEstimator):
 
     def _distinct(self, X: Matrix) -> NDArray[np.int64]:
         return distinct_by_distance(X)[0] if self._precomputed else super()._distinct(X)
+
+    def _nearest(self, X: Matrix, k: int) -> NDArray[np.int64]:
+        return NeighborGraph(X, k, metric=self.metric).indices
 
     def _part(self, X: Matrix, rows: NDArray[np.int64]) -> Matrix:
         return np.asarray(X[np.ix_(rows, rows)]) if self._precomputed else super()._part(X, rows)

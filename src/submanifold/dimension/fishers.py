@@ -44,7 +44,7 @@ class FisherS(CloudEstimator):
     It is a dimension of the cloud as a whole: curvature counts as far as it bends into directions that are kept. Pairs
     are counted block by block, so that memory does not grow with the square of n; time does.
 
-    On laws that look the same from every point, such as a sphere, its variance falls as the square of n, and
+    On laws that look the same from every point, such as a sphere, its variance falls as $1/n^2$, and
     `interval_` is about 1.4 times too wide.
 
     References:

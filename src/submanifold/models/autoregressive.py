@@ -7,14 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from submanifold import nn
 from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
-from submanifold.geometry import jacobian, singular_values
-from submanifold.models.base import LogProbKind, Measure, Model, Objective
-from submanifold.models.precision import double
+from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
 
 __all__ = ["MADE", "Autoregressive"]
@@ -25,7 +22,7 @@ _LONGEST = 1024
 
 
 @register("autoregressive")
-class Autoregressive(Model):
+class Autoregressive(ExactLikelihood):
     r"""Maximises the exact log-likelihood
 
     .. math:: \log p(x) = \sum_i \log \sum_k \pi_k(x_{<i}) \, N(x_i; \mu_k(x_{<i}), \sigma_k(x_{<i})^2),
@@ -48,8 +45,6 @@ class Autoregressive(Model):
     awareness = "unaware"
     why = "a product of densities on a line is a density on all of R^D, whose likelihood grows without bound"
 
-    measure: Measure = "ambient"
-    log_prob_kind: LogProbKind = "exact"
     spread: Tensor
 
     def __init__(
@@ -72,17 +67,6 @@ class Autoregressive(Model):
         # Means that begin apart keep components from sharing one mode.
         self.register_buffer("spread", torch.linspace(-1.5, 1.5, components) if components > 1 else torch.zeros(1))
 
-    def objectives(self) -> list[Objective]:
-        return [Objective("likelihood", list(self.parameters()), self.loss)]
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Negative log-likelihood in nats, ()."""
-        return -self._log_prob(x).mean()
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-density in nats, (n,)."""
-        return self._log_prob(self.receive(x))
-
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` samples, (n, *data_shape)."""
@@ -94,18 +78,6 @@ class Autoregressive(Model):
             drawn.append(self._draw(features, generator))
         return self.preprocess.inverse(torch.stack(drawn, dim=1).reshape(n, *self.data_shape))
 
-    @torch.no_grad()
-    def local_scales(self, x: Tensor) -> Tensor:
-        r"""Singular values of T's Jacobian, (n, D), descending, with x = T(u) that makes u \sim N(0, I).
-
-        That is the inverse of u_i = \Phi^{-1}(F_i(x_i | x_{<i})), F_i the distribution functions (Rosenblatt 1952).
-        """
-        twin = double(self)
-        with sdpa_kernel(SDPBackend.MATH):  # the one with derivatives of all kinds
-            J = jacobian(twin._normalise, twin.receive(x))  # (n, D, D)
-        scales: Tensor = singular_values(J).flip(1).reciprocal()
-        return scales
-
     def _log_prob(self, x: Tensor) -> Tensor:
         y, log_det = self.preprocess.forward_and_log_det(x)
         y = y.flatten(1)
@@ -116,7 +88,7 @@ class Autoregressive(Model):
         return total
 
     def _normalise(self, x: Tensor) -> Tensor:
-        """u of x, (n, D)."""
+        r"""u_i = \Phi^{-1}(F_i(x_i | x_{<i})), F_i the factors' distribution functions (Rosenblatt 1952), (n, D)."""
         y = self.preprocess(x).flatten(1)
         log_weights, means, log_widths = self._mixtures(self.conditioner(y))
         t = (y[..., None] - means) * (-log_widths).exp()

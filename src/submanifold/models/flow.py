@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from submanifold.checks import check_choice, check_int, check_ints
-from submanifold.geometry import jacobian, singular_values
 from submanifold.models import _zuko
-from submanifold.models.base import LogProbKind, Measure, Model, Objective
-from submanifold.models.precision import double
+from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
 
 __all__ = ["Flow"]
 
 
 @register("flow")
-class Flow(Model):
+class Flow(ExactLikelihood):
     r"""Maximises the exact log-likelihood by change of variables,
 
     .. math:: \log p(x) = \log N(T^{-1}(x); 0, I) + \log |\det \partial T^{-1} / \partial x|
@@ -41,9 +39,6 @@ class Flow(Model):
     awareness = "unaware"
     why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
 
-    measure: Measure = "ambient"
-    log_prob_kind: LogProbKind = "exact"
-
     def __init__(
         self,
         data_shape: Sequence[int],
@@ -63,17 +58,6 @@ class Flow(Model):
             bins=check_int(bins, name="bins", low=2),
         )
 
-    def objectives(self) -> list[Objective]:
-        return [Objective("likelihood", list(self.parameters()), self.loss)]
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Negative log-likelihood in nats, ()."""
-        return -self._log_prob(x).mean()
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-density in nats, (n,)."""
-        return self._log_prob(self.receive(x))
-
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` samples, (n, *data_shape)."""
@@ -82,14 +66,6 @@ class Flow(Model):
         )
         y = self.transform().inv(u).reshape(n, *self.data_shape)  # (n, *data_shape)
         return self.preprocess.inverse(y)
-
-    @torch.no_grad()
-    def local_scales(self, x: Tensor) -> Tensor:
-        """Singular values of T's Jacobian at T^{-1}(x), (n, D), descending: the inverses of those of T^{-1}'s at x."""
-        twin = double(self)
-        J = jacobian(twin._normalise, twin.receive(x))  # (n, D, D)
-        scales: Tensor = singular_values(J).flip(1).reciprocal()
-        return scales
 
     def _normalise(self, x: Tensor) -> Tensor:
         """u = T^{-1}(x), (n, D)."""
