@@ -1,6 +1,5 @@
 """Shared by the tests of models: how any model is made for a data shape, and fitted in the shortest honest way."""
 
-import inspect
 import math
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from submanifold import models
 from submanifold.models import Model
+from submanifold.models.catalogue import parameters_of
 
 
 def low_rank_data(shape, n, rank=2, seed=0):
@@ -21,9 +21,8 @@ def low_rank_data(shape, n, rank=2, seed=0):
 def make(name, shape, latent_dim=2, seed=0, **kwargs) -> Model:
     """The registered model `name` for data of `shape`, with small networks."""
     torch.manual_seed(seed)
-    make_class = getattr(models.MODELS[name], "assemble", models.MODELS[name])
     small = {"latent_dim": latent_dim, "hidden": (32,)}
-    accepted = inspect.signature(make_class).parameters
+    accepted = parameters_of(name)
     return models.create(name, shape, **({k: v for k, v in small.items() if k in accepted} | kwargs))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -24,10 +24,18 @@ class Kind(StrEnum):
     EXPERIMENTS = "experiments"
 
 
-def _models() -> dict[str, str]:
+def _models() -> dict[str, tuple[str, ...]]:
     from submanifold import models
 
-    return {entry.name: f"{entry.family}; {entry.why}" for entry in models.describe()}
+    return {
+        entry.name: (
+            f"{entry.family}: {entry.why}",
+            entry.awareness,
+            entry.log_prob if entry.measure == "none" else f"{entry.log_prob}, {entry.measure}",
+            ", ".join(entry.capabilities),
+        )
+        for entry in models.describe()
+    }
 
 
 def _first_sentence(item: object) -> str:
@@ -70,7 +78,7 @@ def _experiments() -> dict[str, str]:
     return dict(EXPERIMENTS)
 
 
-_TABLES: dict[Kind, Callable[[], dict[str, str]]] = {
+_TABLES: dict[Kind, Callable[[], Mapping[str, str | tuple[str, ...]]]] = {
     Kind.MODELS: _models,
     Kind.MANIFOLDS: _manifolds,
     Kind.ESTIMATORS: _estimators,
@@ -79,12 +87,20 @@ _TABLES: dict[Kind, Callable[[], dict[str, str]]] = {
 }
 
 
+_HEADERS: dict[Kind, tuple[str, ...]] = {
+    Kind.MODELS: ("", "family: why it is or is not manifold-aware", "aware", "log-density", "can do")
+}
+
+
 def listing(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List models, manifolds, estimators, findings or experiments."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-    for name, meaning in _TABLES[kind]().items():
-        table.add_row(Text(name, style="bold"), Text(meaning))
+    headers = _HEADERS.get(kind, ())
+    table = Table(*headers, box=None, pad_edge=False, show_header=any(headers), padding=(0, 3, 0, 0))
+    if headers:
+        table.columns[0].no_wrap = True
+    for name, told in _TABLES[kind]().items():
+        table.add_row(Text(name, style="bold"), *map(Text, (told,) if isinstance(told, str) else told))
     console().print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 from submanifold.data.dataset import Dataset
 from submanifold.models import VAE, Autoencoder, Flow, TwoStep
 from submanifold.models.base import Model
-from submanifold.models.catalogue import create
-from submanifold.models.registry import MODELS
+from submanifold.models.catalogue import create, parameters_of
 
 __all__ = ["LARGE", "RECIPES", "Recipe", "recipe"]
 
@@ -75,7 +73,7 @@ def recipe(name: str) -> Recipe:
     """The recipe of that name, or a plain one for any model of the registry that needs no more than a shape."""
     if name in RECIPES:
         return RECIPES[name]
-    wanted = inspect.signature(MODELS[name].__init__).parameters
+    wanted = parameters_of(name)
 
     def build(data: Dataset, latent_dim: int) -> Model:
         latents = {"latent_dim": latent_dim} if "latent_dim" in wanted else {}

@@ -150,13 +150,16 @@ class Objective:
 
     `loss` maps a batch to a scalar, or to a mapping whose entry "loss" is minimised and whose other entries are
     logged; it draws its noise from torch's global generator, which the trainer seeds at every step. `every` is the
-    number of steps between updates of these `parameters`.
+    number of steps between updates of these `parameters`, `learning_rate` a factor on the rate of the fit, `betas` the
+    decay rates of the two moments of Adam.
     """
 
     name: str
     parameters: Sequence[nn.Parameter]
     loss: Callable[[Tensor], Tensor | Mapping[str, Tensor]]
     every: int = 1
+    learning_rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 @dataclass(frozen=True)

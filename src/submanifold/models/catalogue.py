@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,29 +19,65 @@ from submanifold.models import (  # noqa: F401  (they register themselves)
     vae,
 )
 from submanifold.models.base import Awareness, Model
-from submanifold.models.registry import MODELS
+from submanifold.models.registry import MODELS, PRESETS, Preset
 
-__all__ = ["MODELS", "Entry", "create", "describe", "names"]
+__all__ = ["CAPABILITIES", "MODELS", "Entry", "create", "describe", "names", "parameters_of"]
+
+CAPABILITIES = {
+    "sample": ("sample",),
+    "log_prob": ("log_prob",),
+    "encode": ("encode", "decode"),
+    "score": ("score",),
+    "scales": ("local_scales",),
+    "latent law": ("sample_latent", "decoder_lipschitz_bound"),
+}
+"""What a model can do, in a word, and the methods by which it does."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the table of models."""
+    """One line of the table of models.
+
+    Attributes:
+        capabilities: keys of `CAPABILITIES`.
+        log_prob: what the model calls its log-density: "exact", "bound", "unnormalised", "estimate", "none", or "as its
+            law" where another model decides.
+        measure: what the density is with respect to: "ambient", "manifold", or "none".
+    """
 
     name: str
     family: str
     awareness: Awareness
     why: str
+    capabilities: tuple[str, ...]
+    log_prob: str
+    measure: str
 
 
 def names() -> list[str]:
     """The names of all models, sorted."""
-    return list(MODELS)
+    return list(PRESETS)
 
 
 def describe() -> list[Entry]:
-    """Name, family, manifold-awareness and its reason for every model, sorted by name."""
-    return [Entry(name, m.family, m.awareness, m.why) for name, m in MODELS.items()]
+    """What there is to know of every model before it is made, sorted by name."""
+    return [_entry(name, preset) for name, preset in PRESETS.items()]
+
+
+def _entry(name: str, preset: Preset) -> Entry:
+    model = preset.model
+    able = tuple(word for word, needs in CAPABILITIES.items() if all(hasattr(model, method) for method in needs))
+    kind, measure = "none", "none"
+    if "log_prob" in able:
+        density: Any = model  # a class of densities
+        measure = density.measure
+        kind = density.log_prob_kind if isinstance(density.log_prob_kind, str) else "as its law"
+    return Entry(name, preset.family, preset.awareness, preset.why, able, kind, measure)
+
+
+def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
+    """The arguments that `create` takes for the model `name`."""
+    return inspect.signature(_maker(PRESETS[name].model)).parameters
 
 
 def create(model: str | type[Model], data_shape: Sequence[int], **kwargs: Any) -> Model:
@@ -56,9 +92,12 @@ def create(model: str | type[Model], data_shape: Sequence[int], **kwargs: Any) -
         InvalidInput: for an unknown name, with the nearest match; for an argument that the model does not have or
             that it needs and was not given.
     """
-    cls = MODELS[model] if isinstance(model, str) else model
-    name = MODELS.name_of(cls) if cls in dict(MODELS.items()).values() else cls.__name__
-    make = getattr(cls, "assemble", cls)
+    if isinstance(model, str):
+        name, cls, kwargs = model, PRESETS[model].model, {**PRESETS[model].options, **kwargs}
+    else:
+        cls = model
+        name = MODELS.name_of(cls) if cls in dict(MODELS.items()).values() else cls.__name__
+    make = _maker(cls)
     accepted = inspect.signature(make).parameters
     for argument in kwargs:
         if argument not in accepted or argument == "data_shape":
@@ -69,3 +108,9 @@ def create(model: str | type[Model], data_shape: Sequence[int], **kwargs: Any) -
     made = make(data_shape=data_shape, **kwargs)
     assert isinstance(made, Model)
     return made
+
+
+def _maker(cls: type[Model]) -> Callable[..., Model]:
+    """What makes a model of data of a shape: a two-step model is assembled."""
+    make: Callable[..., Model] = getattr(cls, "assemble", cls)
+    return make

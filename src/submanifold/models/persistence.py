@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from submanifold.errors import InvalidInput
 from submanifold.files import atomic_write_bytes, atomic_write_json, writable_folder
 from submanifold.models.base import Model
 from submanifold.models.catalogue import MODELS
-from submanifold.models.registry import build
 
 __all__ = ["FORMAT", "configuration", "from_configuration", "load", "save"]
 
@@ -98,7 +97,8 @@ def from_configuration(described: Mapping[str, Any]) -> Model:
     arguments = {
         key: from_configuration(value) if _is_model(value) else value for key, value in described["config"].items()
     }
-    return build(described["model"], **arguments)
+    make: Callable[..., Model] = MODELS[described["model"]]
+    return make(**arguments)
 
 
 def _is_model(value: Any) -> bool:

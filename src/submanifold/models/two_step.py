@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from submanifold.models.base import (
     Stage,
 )
 from submanifold.models.precision import double
-from submanifold.models.registry import build, register
+from submanifold.models.registry import register
 
 __all__ = ["OnManifoldDensity", "TwoStep"]
 
@@ -131,10 +131,10 @@ class TwoStep(Model):
         residual_quantile: float = 0.99,
     ) -> TwoStep:
         """A two-step model from the names of its parts; the arguments are those of the autoencoder and of `TwoStep`."""
-        first = build(
+        first = _create(
             autoencoder,
             data_shape,
-            latent_dim,
+            latent_dim=latent_dim,
             hidden=hidden,
             network=network,
             preprocess=preprocess,
@@ -277,7 +277,7 @@ class TwoStep(Model):
 
 def _make_law(law: Model | str, latent_dim: int) -> _Law:
     """The law as a model of vectors (latent_dim,), checked."""
-    made = build(law, (latent_dim,)) if isinstance(law, str) else law
+    made = _create(law, (latent_dim,)) if isinstance(law, str) else law
     if not (isinstance(made, Model) and isinstance(made, Density) and isinstance(made, Generator)):
         raise InvalidInput(f"law={_word(law)} is not accepted: give a model with log_prob and sample, or its name")
     if made.data_shape != (latent_dim,):
@@ -293,3 +293,10 @@ def _make_law(law: Model | str, latent_dim: int) -> _Law:
 
 def _word(value: object) -> str:
     return repr(value) if isinstance(value, str) else type(value).__name__
+
+
+def _create(name: str, data_shape: Sequence[int], **kwargs: Any) -> Model:
+    """A registered model by its name."""
+    from submanifold.models import catalogue  # deferred: it imports this module
+
+    return catalogue.create(name, data_shape, **kwargs)

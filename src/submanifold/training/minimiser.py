@@ -51,7 +51,8 @@ class Minimiser:
         self.accelerator = accelerator
         adamw = torch.optim.AdamW(
             self.parameters,
-            lr=settings.learning_rate,
+            lr=settings.learning_rate * objective.learning_rate,
+            betas=objective.betas,
             weight_decay=settings.weight_decay,
             fused=accelerator.device.type in ("cpu", "cuda"),
         )
@@ -73,7 +74,7 @@ class Minimiser:
         values = {name: float(term.detach()) for name, term in terms.items()}
         self._require_finite(values["loss"], norm)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * self.objective.learning_rate
         self.optimiser.step()
         return values | {"gradient_norm": norm}
 
