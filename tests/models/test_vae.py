@@ -143,7 +143,7 @@ def test_the_bound_does_not_depend_on_how_points_are_grouped(monkeypatch):
     vae = linear_vae()
     set_posterior(vae)  # the weights are constant, so that each group draws its noise without consequence
     expected = vae.log_prob(points())
-    monkeypatch.setattr("submanifold.models.vae._BUDGET", 64 * D * 7)
+    monkeypatch.setattr("submanifold.models.variational._BUDGET", 64 * D * 7)
     assert torch.allclose(vae.log_prob(points()), expected, atol=1e-9)
 
 

@@ -64,10 +64,15 @@ _KINDS: dict[str, tuple[Callable[..., list[nn.Module]], dict[str, Any]]] = {
 KINDS = tuple(_KINDS)
 
 
-def transforms(kind: str, D: int, *, layers: int, hidden: Sequence[int], bins: int) -> nn.Module:
-    """A composition of `layers` maps of one of `KINDS`, with smooth networks; `bins` is read by the splines."""
+def transforms(kind: str, D: int, *, layers: int, hidden: Sequence[int], bins: int, context: int = 0) -> nn.Module:
+    """A composition of `layers` maps of one of `KINDS`, with smooth networks; `bins` is read by the splines.
+
+    With `context` the maps depend on so many numbers besides, (n, context), which the module is called with.
+    """
     compose, univariate = _KINDS[kind]
     shapes = [(bins,), (bins,), (bins - 1,)] if univariate is _SPLINE else [(), ()]
-    maps = compose(D, layers, hidden_features=list(hidden), activation=nn.SiLU, shapes=shapes, **univariate)
+    maps = compose(
+        D, layers, context=context, hidden_features=list(hidden), activation=nn.SiLU, shapes=shapes, **univariate
+    )
     composed: nn.Module = LazyComposedTransform(*maps)
     return composed
