@@ -30,11 +30,14 @@ SMALL = 0.1
 FALL = math.e
 """The factor by which the width has to have fallen."""
 
-LIKELIHOOD_POINTS = 256
-SCALE_POINTS = 64
+FEWEST_LIKELIHOODS, MOST_LIKELIHOODS = 16, 256
+MOST_SCALES = 64
 COST = 0.05
-"""Points at which the two are measured; of the latter fewer if their Jacobians, D gradients each, would be more than
-this share of the gradients that training takes in the meantime."""
+"""Points at which the two are measured: fewer than the most if that would cost more than this share of the gradients
+that training takes in the meantime."""
+
+LIKELIHOOD_GRADIENTS = 10
+"""What a log-likelihood costs, in gradients of a point: that of a VAE decodes 64 latents. Widths cost D."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,10 @@ class OverfittingWatch:
         """`x`: held-out data (n, *data_shape); `gradients`: points seen by training between two measurements."""
         applies = isinstance(model, Density) and isinstance(model, LocalScales) and model.measure == "ambient"
         self.model: Any = model if applies else None
-        self.x = x[:LIKELIHOOD_POINTS]
-        self.n_scales = min(max(int(COST * gradients / model.ambient_dim), 1), SCALE_POINTS)
-        flat = self.x.double().flatten(1)  # (n, D)
+        affordable = max(int(COST * gradients / LIKELIHOOD_GRADIENTS), FEWEST_LIKELIHOODS)
+        self.x = x[: min(affordable, MOST_LIKELIHOODS)]
+        self.n_scales = min(max(int(COST * gradients / model.ambient_dim), 1), MOST_SCALES)
+        flat = x[:MOST_LIKELIHOODS].double().flatten(1)  # (n, D)
         self.data_scale = float((flat - flat.mean(0)).square().mean().sqrt())
 
     def measure(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -151,10 +152,16 @@ def split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
 
 
 def chunks(points: Points, size: int = CHUNK, *, most: int | None = None) -> Iterator[Tensor]:
-    """The points in order, `size` at a time, (size, *shape); the first `most` of them."""
+    """The points in order, `size` at a time, (size, *shape); the first `most` of them.
+
+    A point that would be left alone at the end goes with those before it: laws are not seen in one point.
+    """
     n = len(points) if most is None else min(most, len(points))
-    for rows in torch.split(torch.arange(n), size):
-        yield points.batch(rows)
+    ends = [*range(size, n, size), n]
+    if len(ends) > 1 and ends[-1] - ends[-2] == 1:
+        del ends[-2]
+    for start, end in pairwise([0, *ends]):
+        yield points.batch(torch.arange(start, end))
 
 
 @torch.no_grad()

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from submanifold.checks import check_int, check_real
+from submanifold.checks import check_real
 from submanifold.errors import InvalidInput
+from submanifold.transport.floor import Floor, floor_between_parts
 from submanifold.transport.line import Entries, monotone_coupling, uniform
 from submanifold.transport.samples import check_pair, pairwise_distances
 
-__all__ = ["Floor", "Plan", "optimal_plan", "wasserstein", "wasserstein_floor"]
+__all__ = ["Plan", "optimal_plan", "wasserstein", "wasserstein_floor"]
 
 _MAX_PAIRS = 5000 * 5000
 _MAX_PIVOTS = 10_000_000
@@ -68,19 +69,6 @@ class Plan:
                 f"x and y hold {len(x)} and {len(y)} points: this plan couples {self.shape[0]} with {self.shape[1]}"
             )
         return _cost(x, y, (self.rows, self.columns, self.mass), p)
-
-
-@dataclass(frozen=True)
-class Floor:
-    """W_p between two samples of n points of one law: mean and standard deviation over draws."""
-
-    mean: float
-    sd: float
-    n: int
-    repeats: int
-
-    def __float__(self) -> float:
-        return self.mean
 
 
 def optimal_plan(
@@ -133,15 +121,7 @@ def wasserstein_floor(x: ArrayLike | Any, n: int, repeats: int = 10, p: float = 
     Raises:
         InvalidInput: if x has fewer than 2 n points, or as `optimal_plan`.
     """
-    x, _ = check_pair(x, x)
-    n = check_int(n, name="n")
-    repeats = check_int(repeats, name="repeats", low=2)
-    if 2 * n > len(x):
-        raise InvalidInput(f"n={n} is not accepted with {len(x)} points: give 2 n of them or more")
-    rng = np.random.default_rng(seed)
-    draws = (rng.choice(len(x), 2 * n, replace=False) for _ in range(repeats))
-    values = [wasserstein(x[draw[:n]], x[draw[n:]], p) for draw in draws]
-    return Floor(float(np.mean(values)), float(np.std(values, ddof=1)), n, repeats)
+    return floor_between_parts(lambda a, b: wasserstein(a, b, p), x, n, repeats=repeats, seed=seed)
 
 
 def _check_weights(weights: ArrayLike | None, n: int, *, name: str) -> NDArray[np.float64]:
