@@ -21,7 +21,7 @@ def low_rank_data(shape, n, rank=2, seed=0):
 def make(name, shape, latent_dim=2, seed=0, **kwargs) -> Model:
     """The registered model `name` for data of `shape`, with small networks."""
     torch.manual_seed(seed)
-    small = {"latent_dim": latent_dim, "hidden": (32,)}
+    small = {"latent_dim": latent_dim, "hidden": (32,), "levels": 32}
     accepted = parameters_of(name)
     return models.create(name, shape, **({k: v for k, v in small.items() if k in accepted} | kwargs))
 

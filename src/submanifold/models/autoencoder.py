@@ -1,22 +1,27 @@
-r"""The autoencoder: f: R^D -> R^d and g: R^d -> R^D with g(f(x)) = x on the data, and no law of its latents."""
+r"""Autoencoders: f: R^D -> R^d and g: R^d -> R^D with g(f(x)) = x on the data, smooth by what they are penalised for.
+
+y is x after preprocessing, of unit root mean square deviation per coordinate; all terms of a loss are per coordinate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
+import torch
 from torch import Tensor
 
-from submanifold import nn
-from submanifold.geometry import lipschitz_upper_bound
-from submanifold.models.base import Model, Objective
-from submanifold.models.latents import check_latent_dim
-from submanifold.models.registry import register
+from submanifold.checks import check_real
+from submanifold.models.base import Objective
+from submanifold.models.latents import CodingModel, FittedLatents
+from submanifold.models.mixture import GaussianMixture
+from submanifold.models.registry import preset, register
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "RegularisedAutoencoder"]
 
 
 @register("autoencoder")
-class Autoencoder(Model):
+class Autoencoder(CodingModel):
     r"""Minimises the squared reconstruction error,
 
     .. math:: \min_{f, g} \; \mathbb{E} \, \| x - g(f(x)) \|^2 .
@@ -47,29 +52,113 @@ class Autoencoder(Model):
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
-        super().__init__(data_shape, preprocess)
-        self.latent_dim = check_latent_dim(latent_dim, self.ambient_dim, full_latent=full_latent)
-        self.encoder = nn.encoder(network, self.data_shape, self.latent_dim, hidden)
-        self.decoder = nn.decoder(network, self.latent_dim, self.data_shape, tuple(hidden)[::-1])
+        super().__init__(
+            data_shape, latent_dim, hidden=hidden, network=network, preprocess=preprocess, full_latent=full_latent
+        )
 
     def objectives(self) -> list[Objective]:
         return [Objective("reconstruction", list(self.parameters()), self.loss)]
 
     def loss(self, x: Tensor) -> Tensor:
         """Mean squared error per coordinate, in preprocessed units, ()."""
-        y = self.preprocess.forward(x)
+        y = self.preprocess(x)
         error: Tensor = y - self.decoder(self.encoder(y))
         return error.square().mean()
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Latents f(x), (n, latent_dim)."""
-        latents: Tensor = self.encoder(self.preprocess.forward(self.receive(x)))
-        return latents
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Data g(z), (n, *data_shape)."""
-        return self.preprocess.inverse(self.decoder(self.receive_latents(z)))
+@register("rae")
+class RegularisedAutoencoder(FittedLatents):
+    r"""An autoencoder that is penalised for roughness, with a law of its latents that is fitted when it is trained.
 
-    def decoder_lipschitz_bound(self) -> float:
-        """A certified upper bound of the Lipschitz constant of `decode`; inf if the network has none that is known."""
-        return float(lipschitz_upper_bound(self.decoder)) * self.preprocess.inverse_lipschitz()
+    It minimises the mean over the coordinates of
+
+    .. math:: \| y - g(z) \|^2 + \kappa \| J_{g \circ f}(y) \|_F^2 + \beta \| z \|^2 + \lambda \| J_g(z) \|_F^2,
+        \qquad z = f(y + \sigma \epsilon):
+
+    the denoising autoencoder (\sigma; Vincent et al. 2008), which learns to project noise onto the manifold; the
+    contractive one (\kappa; of the reconstruction, which cannot be made small by a change of units of the latents:
+    Alain & Bengio 2014, arXiv 1211.4246, section 3), its limit for little noise; the regularised deterministic one
+    (\beta, \lambda; Ghosh et al. 2020, arXiv 1903.12436, section 3.3). The squared norms of Jacobians are estimated by
+    one random direction a point. Afterwards the latents get a law (ibid., section 4), which makes it a two-step model.
+
+    Args:
+        data_shape: (D,) or (channels, height, width).
+        latent_dim: number of latents d, below D.
+        corruption: \sigma, the noise on what is encoded, in preprocessed units.
+        contraction: \kappa.
+        latent_penalty: \beta.
+        decoder_penalty: \lambda.
+        components: Gaussians of the law of latents, or "auto".
+        hidden, network, preprocess, full_latent: see `Autoencoder`.
+    """
+
+    family = "regularised autoencoder"
+    awareness = "aware"
+    why = "the law of its latents is fitted in as many dimensions as the data have, after the decoder"
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        latent_dim: int,
+        *,
+        corruption: float = 0.0,
+        contraction: float = 0.0,
+        latent_penalty: float = 1e-3,
+        decoder_penalty: float = 1e-3,
+        components: int | Literal["auto"] = "auto",
+        hidden: Sequence[int] = (128, 128),
+        network: str = "auto",
+        preprocess: Sequence[str] = ("scale",),
+        full_latent: bool = False,
+    ) -> None:
+        super().__init__(
+            data_shape, latent_dim, hidden=hidden, network=network, preprocess=preprocess, full_latent=full_latent
+        )
+        self.corruption = check_real(corruption, name="corruption")
+        self.contraction = check_real(contraction, name="contraction")
+        self.latent_penalty = check_real(latent_penalty, name="latent_penalty")
+        self.decoder_penalty = check_real(decoder_penalty, name="decoder_penalty")
+        self.law = GaussianMixture((self.latent_dim,), components=components)
+
+    def objectives(self) -> list[Objective]:
+        return [Objective("autoencoder", list(self.parameters()), self.loss)]
+
+    def loss(self, x: Tensor) -> dict[str, Tensor]:
+        """What is minimised, and the reconstruction error in it, per coordinate in preprocessed units, each ()."""
+        y = self.preprocess(x)
+        z = self.encoder(y + self.corruption * torch.randn_like(y) if self.corruption else y)
+        reconstruction = (y - self.decoder(z)).square().mean()
+        loss = reconstruction + self.latent_penalty * z.square().sum(dim=1).mean() / self.ambient_dim
+        if self.contraction:
+            loss = loss + self.contraction * _squared_jacobian(lambda y: self.decoder(self.encoder(y)), y)
+        if self.decoder_penalty:
+            loss = loss + self.decoder_penalty * _squared_jacobian(self.decoder, z)
+        return {"loss": loss, "reconstruction": reconstruction.detach()}
+
+
+def _squared_jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    r"""An unbiased estimate of \| J_function \|_F^2 at the rows of `at`, mean over them and over outputs, ()."""
+    trains = torch.is_grad_enabled()
+    with torch.enable_grad():  # a held-out loss has gradients of its own
+        inputs = at if at.requires_grad else at.detach().requires_grad_()
+        outputs = function(inputs)
+        (pulled,) = torch.autograd.grad(outputs, inputs, torch.randn_like(outputs), create_graph=trains)
+    return pulled.square().sum() / outputs.numel()
+
+
+preset(
+    "denoising-autoencoder",
+    RegularisedAutoencoder,
+    family="denoising autoencoder",
+    corruption=0.1,
+    latent_penalty=0.0,
+    decoder_penalty=0.0,
+)
+preset(
+    "contractive-autoencoder",
+    RegularisedAutoencoder,
+    family="contractive autoencoder",
+    contraction=0.01,
+    latent_penalty=0.0,
+    decoder_penalty=0.0,
+)

@@ -10,13 +10,28 @@ from typing import Any
 from submanifold.checks import nearest_match
 from submanifold.errors import InvalidInput
 from submanifold.models import (  # noqa: F401  (they register themselves)
+    adversarial_autoencoder,
     autoencoder,
     autoregressive,
+    continuous_flow,
+    discrepancy,
+    discrete_vae,
+    energy,
     flow,
+    gan,
+    gebm,
+    image_flow,
+    joint_autoencoder,
     kernel_density,
+    latent_matching,
     mixture,
+    noise_conditional,
+    noise_contrastive,
+    pixelcnn,
+    score_matching,
     two_step,
     vae,
+    vq_vae,
 )
 from submanifold.models.base import Awareness, Model
 from submanifold.models.registry import MODELS, PRESETS, Preset

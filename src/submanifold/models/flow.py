@@ -11,7 +11,7 @@ from torch import Tensor
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.models import _zuko
 from submanifold.models.likelihood import ExactLikelihood
-from submanifold.models.registry import register
+from submanifold.models.registry import preset, register
 
 __all__ = ["Flow"]
 
@@ -78,3 +78,7 @@ class Flow(ExactLikelihood):
         log_base = -0.5 * (u.square() + math.log(2 * math.pi)).sum(dim=1)
         total: Tensor = log_base + log_det_transform + log_det
         return total
+
+
+preset("maf", Flow, family="normalizing flow, masked autoregressive", kind="maf")
+preset("nsf", Flow, family="normalizing flow, autoregressive splines", kind="spline-autoregressive")

@@ -12,9 +12,10 @@ from submanifold import nn
 from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
-from submanifold.models.base import Model
+from submanifold.models.base import Model, Stage
+from submanifold.models.mixture import GaussianMixture
 
-__all__ = ["CodingModel", "LatentModel", "check_latent_dim", "normal"]
+__all__ = ["CodingModel", "FittedLatents", "LatentModel", "NormalLatents", "check_latent_dim", "normal"]
 
 
 def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = False) -> int:
@@ -54,8 +55,27 @@ class LatentModel(Model):
         return float(lipschitz_upper_bound(self.decoder)) * self.preprocess.inverse_lipschitz()
 
 
+class NormalLatents(LatentModel):
+    """A model whose samples are decoded latents; of N(0, I), unless a subclass has another law."""
+
+    @torch.no_grad()
+    def sample_latent(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` latents, (n, latent_dim)."""
+        like = torch.empty(0, device=self.device, dtype=self.dtype)
+        return normal((check_int(n, name="n"), self.latent_dim), like, generator)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape): decoded latents."""
+        return self.decode(self.sample_latent(n, generator=generator))
+
+
 class CodingModel(LatentModel):
-    """A model with an encoder and a decoder that mirrors it; `features` is what the encoder says of each point."""
+    """A model with an encoder and a decoder that mirrors it.
+
+    The encoder says `features` numbers of each point, its latents unless a subclass reads more from them; the decoder
+    `outputs` numbers of each coordinate, in as many times the channels or coordinates.
+    """
 
     def __init__(
         self,
@@ -67,8 +87,33 @@ class CodingModel(LatentModel):
         preprocess: Sequence[str],
         full_latent: bool,
         features: int | None = None,
+        outputs: int = 1,
     ) -> None:
         super().__init__(data_shape, preprocess)
         self.latent_dim = check_latent_dim(latent_dim, self.ambient_dim, full_latent=full_latent)
         self.encoder = nn.encoder(network, self.data_shape, features or self.latent_dim, hidden)
-        self.decoder = nn.decoder(network, self.latent_dim, self.data_shape, tuple(hidden)[::-1])
+        self.decoded_numbers = outputs * self.ambient_dim
+        first, *others = self.data_shape
+        self.decoder = nn.decoder(network, self.latent_dim, (outputs * first, *others), tuple(hidden)[::-1])
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents f(x), (n, latent_dim)."""
+        latents: Tensor = self.encoder(self.preprocess(self.receive(x)))
+        return latents
+
+
+class FittedLatents(NormalLatents, CodingModel):
+    """A model whose latents get a law when it is trained: a mixture of Gaussians, fitted to those of the training data.
+
+    That makes it a two-step model (Ghosh et al. 2020, arXiv 1903.12436, section 4). A subclass makes the `law`.
+    """
+
+    law: GaussianMixture
+
+    def stages(self) -> list[Stage]:
+        return [*super().stages(), Stage("law", transform=self.encode, prepare=self.law.prepare)]
+
+    @torch.no_grad()
+    def sample_latent(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` latents of the law that was fitted to those of the training data, (n, latent_dim)."""
+        return self.law.sample(n, generator=generator)

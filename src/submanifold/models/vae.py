@@ -177,7 +177,9 @@ class VAE(VariationalAutoencoder):
 
 def _stretch(elementwise: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
     """The derivative of an elementwise map at y, shaped like y."""
-    derivative: Tensor = torch.func.jvp(elementwise, (y,), (torch.ones_like(y),))[1]
+    with torch.enable_grad():
+        at = y.detach().requires_grad_()
+        (derivative,) = torch.autograd.grad(elementwise(at).sum(), at)
     return derivative
 
 

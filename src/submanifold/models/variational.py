@@ -49,6 +49,7 @@ class VariationalAutoencoder(CodingModel):
         network: str,
         preprocess: Sequence[str],
         full_latent: bool,
+        outputs: int = 1,
     ) -> None:
         law = POSTERIORS[check_choice(posterior, POSTERIORS, name="posterior")](
             check_int(latent_dim, name="latent_dim")
@@ -61,6 +62,7 @@ class VariationalAutoencoder(CodingModel):
             preprocess=preprocess,
             full_latent=full_latent,
             features=law.n_features,
+            outputs=outputs,
         )
         self.posterior = law
         self.prior = PRIORS[check_choice(prior, PRIORS, name="prior")](
@@ -128,7 +130,7 @@ class VariationalAutoencoder(CodingModel):
         y, log_det = self.preprocess.forward_and_log_det(self.receive(x))
         if generator is None:
             generator = torch.Generator(self.device).manual_seed(0)
-        rows = max(1, _BUDGET // (check_int(n_importance, name="n_importance") * self.ambient_dim))
+        rows = max(1, _BUDGET // (check_int(n_importance, name="n_importance") * self.decoded_numbers))
         bounds = []
         for block in torch.split(y, rows):
             features = self.encoder(block)

@@ -1,0 +1,148 @@
+r"""Invertible maps of images, the layers of `ImageFlow`: y = T(x) and \log |\det \partial T / \partial x|, (n,).
+
+x and y are (n, C, H, W). Every layer starts as an isometry up to its data-dependent initialisation.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "InvertibleConvolution", "Squeeze"]
+
+_LARGEST_LOG_SCALE = 2.0
+"""A coupling stretches by at most e^2; more takes several."""
+_SMALLEST_DEVIATION = 1e-6
+"""Below this a channel, of data of unit size, does not vary at the resolution of float32."""
+
+
+class Bijection(nn.Module):
+    """One invertible map."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """T(x), and the log-determinant of its Jacobian, (n,)."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> Tensor:
+        """x with T(x) = y."""
+
+    def initialise(self, x: Tensor) -> None:
+        """Set parameters by what the layer sees before training; most layers have none to set."""
+
+
+class Squeeze(Bijection):
+    """Each block of 2 x 2 pixels becomes four channels (Dinh et al. 2017, arXiv 1605.08803, section 3.6)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return nn.functional.pixel_unshuffle(x, 2), x.new_zeros(len(x))  # (n, 4 C, H / 2, W / 2), (n,)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(y, 2)  # (n, C / 4, 2 H, 2 W)
+
+
+class ActNorm(Bijection):
+    """y = s (x + b) channel by channel; at first each channel of y has mean 0 and variance 1 on the data.
+
+    From Kingma & Dhariwal 2018 (arXiv 1807.03039, section 3.1). A channel that does not vary is shifted alone.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        deviation, mean = torch.std_mean(x.double(), dim=(0, 2, 3), correction=0)
+        deviation = torch.where(deviation > _SMALLEST_DEVIATION, deviation, 1.0)
+        self.shift.copy_(-mean.view_as(self.shift))
+        self.log_scale.copy_(-deviation.log().view_as(self.log_scale))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = x[0, 0].numel() * self.log_scale.sum()
+        return (x + self.shift) * self.log_scale.exp(), log_det.expand(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return y * (-self.log_scale).exp() - self.shift
+
+
+class InvertibleConvolution(Bijection):
+    r"""y = W x at every pixel, with W = P L (U + diag(s)): a permutation and two triangular matrices, s of fixed sign.
+
+    From Kingma & Dhariwal 2018 (arXiv 1807.03039, eq. 10-11): \log |\det| = H W \sum_i \log |s_i|. Starts as a random
+    orthogonal matrix.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        P, L, U = torch.linalg.lu(torch.linalg.qr(torch.randn(channels, channels))[0])
+        self.register_buffer("permutation", P)
+        self.register_buffer("sign", U.diagonal().sign())
+        self.log_s = nn.Parameter(U.diagonal().abs().log())
+        self.lower = nn.Parameter(L.tril(-1))
+        self.upper = nn.Parameter(U.triu(1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        L, U = self._triangles()
+        y = torch.einsum("ij,njhw->nihw", self.permutation @ L @ U, x)
+        return y, (x[0, 0].numel() * self.log_s.sum()).expand(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        L, U = self._triangles()
+        columns = self.permutation.T @ y.transpose(0, 1).flatten(1)  # (C, n H W)
+        columns = torch.linalg.solve_triangular(L, columns, upper=False, unitriangular=True)
+        columns = torch.linalg.solve_triangular(U, columns, upper=True)
+        x: Tensor = columns.reshape(y.shape[1], len(y), *y.shape[2:]).transpose(0, 1)  # (n, C, H, W)
+        return x
+
+    def _triangles(self) -> tuple[Tensor, Tensor]:
+        """L, with ones on its diagonal, and U + diag(s)."""
+        L = self.lower.tril(-1) + torch.eye(len(self.lower), device=self.lower.device, dtype=self.lower.dtype)
+        return L, self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
+
+
+class AffineCoupling(Bijection):
+    r"""y_b = x_b e^{s(x_a)} + t(x_a), y_a = x_a, for the two halves of the channels; |s| < 2.
+
+    From Dinh et al. 2017 (arXiv 1605.08803, eq. 7-8). s and t, images as well, come from a small convolutional
+    network: 3x3, then 1x1, then 3x3 convolutions (1x1 all on images of one pixel). Starts as the identity.
+
+    Args:
+        channels: C, even.
+        hidden: numbers of feature maps.
+        kernel: size of the first and the last convolution, odd.
+    """
+
+    def __init__(self, channels: int, hidden: Sequence[int], *, kernel: int = 3) -> None:
+        super().__init__()
+        widths = [channels // 2, *hidden, channels]
+        layers: list[nn.Module] = []
+        for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            size = kernel if i in (0, len(hidden)) else 1
+            layers += [nn.Conv2d(fan_in, fan_out, size, padding=size // 2), nn.SiLU()]
+        last = layers[-2]
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.network = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        given, moved = x.chunk(2, dim=1)
+        log_scale, shift = self._log_scale_and_shift(given)
+        return torch.cat([given, moved * log_scale.exp() + shift], dim=1), log_scale.flatten(1).sum(dim=1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        given, moved = y.chunk(2, dim=1)
+        log_scale, shift = self._log_scale_and_shift(given)
+        return torch.cat([given, (moved - shift) * (-log_scale).exp()], dim=1)
+
+    def _log_scale_and_shift(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = self.network(given).chunk(2, dim=1)  # (n, C / 2, H, W) each
+        return _LARGEST_LOG_SCALE * (raw / _LARGEST_LOG_SCALE).tanh(), shift

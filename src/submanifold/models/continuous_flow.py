@@ -1,0 +1,217 @@
+r"""Continuous normalizing flows: u = y(1) is where y(0) = x is carried by \dot y = v(y, t); u \sim N(0, I_D).
+
+Runge-Kutta steps \Phi_h of fourth order solve it; D is the number of coordinates, J = \partial v / \partial y.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from submanifold.checks import check_int, check_ints, check_real
+from submanifold.errors import InvalidInput
+from submanifold.models.base import LogProbKind, Objective
+from submanifold.models.latents import normal
+from submanifold.models.likelihood import ExactLikelihood
+from submanifold.models.registry import register
+
+__all__ = ["ContinuousFlow", "VelocityField"]
+
+_PROBES = 16
+"""Directions by which `log_prob` estimates a trace."""
+_CORRECTIONS = 2
+"""Each leaves of the error of an inverse step a part of order (h |J|)^5."""
+
+State = tuple[Tensor, ...]
+
+
+class VelocityField(nn.Module):
+    r"""v(y, t), a network whose layers are scaled and shifted by the time,
+
+    .. math:: h_{l+1} = \tanh\big((W_l h_l + b_l) \odot \sigma(a_l t + c_l) + d_l t + e_l\big),
+
+    the last one without \tanh (Grathwohl et al. 2019, arXiv 1810.01367, appendix). It knows its derivatives along
+    given directions, at the price of one more row for each. Starts as v = 0.
+    """
+
+    def __init__(self, D: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        layers = [nn.Linear(a, b) for a, b in pairwise([D, *hidden, D])]
+        self.weights = nn.ParameterList(layer.weight for layer in layers)
+        self.biases = nn.ParameterList(layer.bias for layer in layers)
+        self.times = nn.ModuleList(nn.Linear(1, 2 * layer.out_features) for layer in layers)
+        for parameter in [self.weights[-1], self.biases[-1], *self.times[-1].parameters()]:
+            nn.init.zeros_(parameter)
+
+    def forward(self, y: Tensor, t: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """v (n, D) at points (n, D) and time (1,), and J e (k, n, D) for each of `directions`, (k, n, D)."""
+        last = len(self.weights) - 1
+        for i, (weight, bias, time) in enumerate(zip(self.weights, self.biases, self.times, strict=True)):
+            gate, shift = time(t).chunk(2)
+            gate = gate.sigmoid()
+            weight = weight * gate[:, None]  # here it has fewer rows to scale than afterwards
+            y = nn.functional.linear(y, weight, bias * gate + shift)
+            directions = directions @ weight.T
+            if i < last:
+                y = y.tanh()
+                directions = directions * (1 - y.square())
+        return y, directions
+
+
+@register("continuous-flow")
+class ContinuousFlow(ExactLikelihood):
+    r"""Maximises the log-likelihood of a neural differential equation (FFJORD),
+
+    .. math:: \log p(x) = \log N(y(1); 0, I) + \int_0^1 \operatorname{tr} J(y(t), t) \, dt
+
+    (Chen et al. 2018, arXiv 1806.07366; Grathwohl et al. 2019, arXiv 1810.01367, eq. 3), differentiated through the
+    steps of the solver. In up to `exact_dims` coordinates the integral is replaced by the exact log-determinant of the
+    map that the solver computes: the same steps carry the identity along, \dot E = J E, which gives \partial \Phi_h
+    / \partial y, since a Runge-Kutta step of the derivative is the derivative of the step. So the density is that of
+    the samples for any number of steps, and training cannot profit from the error of an integral. Beyond, the trace is
+    estimated along random directions, tr J = E e^T J e (Hutchinson 1990): in training one for each point, in
+    `log_prob` 16 that never change, and `log_prob_kind` is "estimate".
+
+    Args:
+        data_shape: (D,) or (channels, height, width), flattened.
+        hidden: widths of the hidden layers of v.
+        steps: Runge-Kutta steps of the solver, four evaluations of v each.
+        exact_dims: coordinates up to which the log-likelihood is exact, at the price of D directions.
+        kinetic_penalty: weight of \int |v|^2 dt / D in training, which straightens the paths (Finlay et al. 2020, arXiv
+            2002.02798).
+        preprocess: names of the invertible maps applied first; "dequantise" leaves continuous data as they are.
+    """
+
+    family = "continuous normalizing flow"
+    awareness = "unaware"
+    why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
+
+    log_prob_kind: LogProbKind = "estimate"
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (64, 64),
+        steps: int = 8,
+        exact_dims: int = 8,
+        kinetic_penalty: float = 0.0,
+        preprocess: Sequence[str] = ("dequantise", "scale"),
+    ) -> None:
+        super().__init__(data_shape, preprocess)
+        hidden = check_ints(hidden, name="hidden")
+        if not hidden:
+            raise InvalidInput("hidden=[] is not accepted: give the width of at least one layer")
+        self.steps = check_int(steps, name="steps")
+        self.exact_dims = check_int(exact_dims, name="exact_dims", low=0)
+        self.kinetic_penalty = check_real(kinetic_penalty, name="kinetic_penalty")
+        self.field = VelocityField(self.ambient_dim, hidden)
+        if self.ambient_dim <= self.exact_dims:
+            self.log_prob_kind = "exact"
+
+    def objectives(self) -> list[Objective]:
+        # a network this small and smooth, which starts as no flow at all, takes long steps
+        return [Objective("likelihood", list(self.parameters()), self.loss, learning_rate=5.0)]
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Negative log-likelihood in nats, with the penalty, ()."""
+        probes = _signs(torch.rand(1, len(x), self.ambient_dim, device=x.device, dtype=x.dtype))
+        log_prob, kinetic = self._score(x, probes)
+        return self.kinetic_penalty * kinetic.mean() / self.ambient_dim - log_prob.mean()
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape): the inverse of each step, last to first."""
+        like = torch.empty(0, device=self.device, dtype=self.dtype)
+        y = normal((check_int(n, name="n"), self.ambient_dim), like, generator)
+        for step in reversed(range(self.steps)):
+            y = self._undo(y, step)
+        return self.preprocess.inverse(y.reshape(n, *self.data_shape))
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        fixed = torch.rand(_PROBES, 1, self.ambient_dim, generator=torch.Generator().manual_seed(0))
+        return self._score(x, _signs(fixed).to(x).expand(-1, len(x), -1))[0]
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """u = T^{-1}(x), (n, D)."""
+        y: Tensor = self.preprocess(x).flatten(1)
+        for step in range(self.steps):
+            y = self._step(y, step)
+        return y
+
+    def _score(self, x: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Log-density, and the kinetic energy \int |v|^2 dt of the path, (n,) each; `probes` are (k, n, D)."""
+        y, log_prob = self.preprocess.forward_and_log_det(x)
+        y = y.flatten(1).contiguous()  # products of matrices round by strides
+        kinetic = torch.zeros_like(log_prob)
+        advance = self._exact_step if self.log_prob_kind == "exact" else self._estimated_step
+        for step in range(self.steps):
+            y, gained, spent = advance(y, step, probes)
+            log_prob, kinetic = log_prob + gained, kinetic + spent
+        log_prob = log_prob - 0.5 * (y.square() + math.log(2 * math.pi)).sum(dim=1)
+        return log_prob, kinetic
+
+    def _exact_step(self, y: Tensor, step: int, probes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""\Phi_h(y), \log |\det \partial \Phi_h / \partial y|, and the kinetic energy; the probes are not needed."""
+        identity = torch.eye(self.ambient_dim, device=y.device, dtype=y.dtype)
+
+        def slope(t: Tensor, state: State) -> State:
+            v, Je = self.field(state[0], t, state[1])
+            return v, Je, v.square().sum(dim=1)
+
+        start = (y, identity[:, None].expand(-1, len(y), -1), torch.zeros_like(y[:, 0]))  # E is (D, n, D)
+        y, E, kinetic = _runge_kutta(slope, self._time(step), 1 / self.steps, start)
+        return y, torch.linalg.slogdet(E.transpose(0, 1)).logabsdet, kinetic
+
+    def _estimated_step(self, y: Tensor, step: int, probes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""\Phi_h(y), an estimate of \int tr J dt over the step, and the kinetic energy."""
+
+        def slope(t: Tensor, state: State) -> State:
+            v, Je = self.field(state[0], t, probes)
+            return v, (probes * Je).sum(dim=2).mean(dim=0), v.square().sum(dim=1)
+
+        nothing = torch.zeros_like(y[:, 0])
+        y, trace, kinetic = _runge_kutta(slope, self._time(step), 1 / self.steps, (y, nothing, nothing))
+        return y, trace, kinetic
+
+    def _step(self, y: Tensor, step: int, direction: int = 1) -> Tensor:
+        r"""\Phi_h(y) from the step's beginning to its end, or, backwards, \Phi_{-h}(y) from its end."""
+        start = step if direction == 1 else step + 1
+        none = y.new_empty(0, 1, y.shape[1])
+        return _runge_kutta(
+            lambda t, state: (self.field(state[0], t, none)[0],), self._time(start), direction / self.steps, (y,)
+        )[0]
+
+    def _undo(self, y: Tensor, step: int) -> Tensor:
+        r"""\Phi_h^{-1}(y): where \Phi_{-h} leads, corrected by where \Phi_h leads from there."""
+        target = self._step(y, step, -1)
+        x = target
+        for _ in range(_CORRECTIONS):
+            x = x + target - self._step(self._step(x, step), step, -1)
+        return x
+
+    def _time(self, step: int) -> Tensor:
+        """When a step begins, (1,)."""
+        return torch.full((1,), step / self.steps, device=self.device, dtype=self.dtype)
+
+
+def _runge_kutta(slope: Callable[[Tensor, State], State], t: Tensor, h: float, state: State) -> State:
+    """One step of length h from time t, of fourth order (Kutta 1901)."""
+
+    def moved(by: float, slopes: State) -> State:
+        return tuple(a + by * b for a, b in zip(state, slopes, strict=True))
+
+    k1 = slope(t, state)
+    k2 = slope(t + h / 2, moved(h / 2, k1))
+    k3 = slope(t + h / 2, moved(h / 2, k2))
+    k4 = slope(t + h, moved(h, k3))
+    return moved(h / 6, tuple(a + 2 * b + 2 * c + d for a, b, c, d in zip(k1, k2, k3, k4, strict=True)))
+
+
+def _signs(uniform: Tensor) -> Tensor:
+    """Independent signs of numbers uniform on [0, 1)."""
+    return torch.where(uniform < 0.5, -1.0, 1.0).to(uniform)

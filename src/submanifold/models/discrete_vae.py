@@ -1,0 +1,150 @@
+"""Variational autoencoders whose decoder gives a law of levels, for pixels and other values on a lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import hardtanh
+
+from submanifold.checks import check_choice, check_int
+from submanifold.errors import InvalidInput
+from submanifold.geometry import lipschitz_upper_bound
+from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_mixture
+from submanifold.models.registry import preset, register
+from submanifold.models.variational import VariationalAutoencoder
+
+__all__ = ["DiscreteVAE"]
+
+
+@register("logistic-vae")
+class DiscreteVAE(VariationalAutoencoder):
+    r"""Maximises the evidence lower bound of log-probabilities of levels,
+
+    .. math:: \log p(x | z) = \sum_j \log P(x_j; g_j(z)),
+
+    where P is a logistic law rounded to the nearest level (Kingma et al. 2016, arXiv 1606.04934, section 5; Salimans et
+    al. 2017, arXiv 1701.05517, eq. 2) or any law of levels. Data on a lattice have probabilities, of at most 1: their
+    likelihood is bounded, and there is no \sigma \to 0. `log_prob` is that of the density which is constant on the cell
+    of each level, the one that dequantised models bound from below: log P(x) - D log \Delta.
+
+    Args:
+        data_shape: (D,) or (channels, height, width), of values on evenly spaced levels.
+        latent_dim: number of latents d, below D.
+        likelihood: "logistic", or "categorical", with a probability for each level.
+        levels: most levels that a "categorical" law has room for.
+        posterior, prior, components, beta, importance_samples, hidden, network, full_latent: see `VAE`.
+
+    Raises:
+        InvalidInput: when it sees data that are continuous, or off the levels of those it was fitted to, or that have
+            more levels than a "categorical" law has room for.
+    """
+
+    family = "VAE, discretised logistic decoder"
+    awareness = "n/a"
+    why = "its law of levels is discrete as the data are, so that no likelihood is unbounded"
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        latent_dim: int,
+        *,
+        likelihood: str = "logistic",
+        levels: int = 256,
+        hidden: Sequence[int] = (128, 128),
+        network: str = "auto",
+        posterior: str = "gaussian",
+        prior: str = "normal",
+        components: int = 32,
+        beta: float = 1.0,
+        importance_samples: int = 1,
+        full_latent: bool = False,
+    ) -> None:
+        self.likelihood = check_choice(likelihood, ("logistic", "categorical"), name="likelihood")
+        self.levels = check_int(levels, name="levels", low=2)
+        super().__init__(
+            data_shape,
+            latent_dim,
+            posterior=posterior,
+            prior=prior,
+            components=components,
+            beta=beta,
+            importance_samples=importance_samples,
+            hidden=hidden,
+            network=network,
+            preprocess=("lattice",),
+            full_latent=full_latent,
+            outputs=2 if likelihood == "logistic" else self.levels,
+        )
+
+    def prepare(self, x: Tensor) -> None:
+        super().prepare(x)
+        found = int(lattice_of(self.preprocess).levels)
+        if self.likelihood == "categorical" and found > self.levels:
+            raise InvalidInput(f"x has {found} levels and levels={self.levels}: give levels={found} or more")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The decoder's mean, (n, *data_shape); of a logistic law its location, held to the range of the levels."""
+        return self.preprocess.inverse(self._mean(self.decoder(self.receive_latents(z))))
+
+    def decoder_lipschitz_bound(self) -> float:
+        """A certified upper bound of the Lipschitz constant of `decode`; inf if the network has none that is known.
+
+        Neither holding locations to [-1, 1] nor the mean of probabilities in their logits stretches.
+        """
+        return float(lipschitz_upper_bound(self.decoder)) * self.preprocess.inverse_lipschitz()
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape), on the levels of the training data."""
+        outputs = self._outputs(self.decoder(self.sample_latent(n, generator=generator)))
+        lattice = lattice_of(self.preprocess)
+        if self.likelihood == "logistic":
+            means, log_scales = (t.unsqueeze(-1) for t in self._logistic(outputs))
+            u = sample_mixture(torch.zeros_like(means), means, log_scales, lattice.levels, generator)
+        else:
+            probabilities = self._log_probabilities(outputs).exp()  # (n, levels, D)
+            flat = probabilities.movedim(1, 2).flatten(0, 1)  # (n D, levels)
+            u = lattice.unit(torch.multinomial(flat, 1, generator=generator)).to(self.dtype)
+        return self.preprocess.inverse(u.reshape(n, *self.data_shape))
+
+    def _log_likelihood(self, y: Tensor, z: Tensor) -> Tensor:
+        """The log-density of y = u that is constant on cells, (n,)."""
+        outputs, u, lattice = self._outputs(self.decoder(z)), y.flatten(1), lattice_of(self.preprocess)
+        if self.likelihood == "logistic":
+            log_masses = logistic_log_mass(u, *self._logistic(outputs), lattice.levels)  # (n, D)
+        else:
+            log_masses = self._log_probabilities(outputs).gather(1, lattice.level(u)[:, None])[:, 0]  # (n, D)
+        return lattice.log_density(log_masses.sum(dim=1))
+
+    def _outputs(self, decoded: Tensor) -> Tensor:
+        """What the decoder says of each coordinate, (n, outputs, D)."""
+        return decoded.reshape(len(decoded), -1, self.ambient_dim)
+
+    def _logistic(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Locations and log-scales, (n, D) each."""
+        return outputs[:, 0], outputs[:, 1]
+
+    def _log_probabilities(self, outputs: Tensor) -> Tensor:
+        """Of the levels that the data have, (n, levels, D)."""
+        return outputs[:, : int(lattice_of(self.preprocess).levels)].log_softmax(dim=1)
+
+    def _mean(self, decoded: Tensor) -> Tensor:
+        """The mean of u, (n, *data_shape)."""
+        outputs = self._outputs(decoded)
+        if self.likelihood == "logistic":
+            u = hardtanh(self._logistic(outputs)[0])
+        else:
+            probabilities = self._log_probabilities(outputs).exp()
+            at = lattice_of(self.preprocess).unit(torch.arange(probabilities.shape[1], device=outputs.device))
+            u = torch.einsum("nld,l->nd", probabilities, at)
+        return u.reshape(-1, *self.data_shape)
+
+
+preset(
+    "categorical-vae",
+    DiscreteVAE,
+    family="VAE, categorical decoder",
+    likelihood="categorical",
+)

@@ -1,0 +1,77 @@
+r"""Laws of levels, of which pixels have 256: mixtures of logistics that are rounded to the nearest level.
+
+Levels 0, ..., L - 1 sit at u = -1, ..., 1, evenly (`submanifold.data.maps.Lattice`). The mass of a level is that of
+a logistic law on its cell, which for the first and the last is open towards infinity (Salimans et al. 2017, arXiv
+1701.05517, eq. 2), so that masses sum to 1.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from submanifold.data.maps import Lattice
+from submanifold.data.preprocess import Preprocess
+
+__all__ = ["lattice_of", "logistic_log_mass", "mixture_log_mass", "sample_mixture"]
+
+_SMALLEST = -9.0
+"""The least log-scale: far below a cell of a lattice of thousands of levels, and far from an overflow."""
+
+
+def lattice_of(preprocess: Preprocess) -> Lattice:
+    """The lattice of a model whose preprocessing is ("lattice",)."""
+    return cast("Lattice", preprocess.maps[0])
+
+
+def logistic_log_mass(u: Tensor, means: Tensor, log_scales: Tensor, levels: Tensor) -> Tensor:
+    r"""log of \varsigma(a) - \varsigma(b), where a and b are the ends of u's cell, less the mean, over the scale.
+
+    Computed as \log \varsigma(a) + \log \varsigma(-b) + \log(1 - e^{b - a}), which is exact where the difference of the
+    sigmoids would cancel.
+
+    Args:
+        u: levels on [-1, 1], of any shape.
+        means: broadcastable with u.
+        log_scales: likewise.
+        levels: L, at least 2, ().
+    """
+    half = 1 / (levels - 1)
+    scales = log_scales.clamp(min=_SMALLEST).exp()
+    a, b = (u + half - means) / scales, (u - half - means) / scales
+    left = torch.where(u > half - 1, logsigmoid(-b), 0.0)  # the first cell has no lower end
+    right = torch.where(u < 1 - half, logsigmoid(a), 0.0)
+    inner = (u > half - 1) & (u < 1 - half)
+    width = torch.where(inner, 2 * half / scales, 1.0)  # log(1 - e^-w) where there are two ends
+    return left + right + torch.where(inner, torch.log(-torch.expm1(-width)), 0.0)
+
+
+def mixture_log_mass(u: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, levels: Tensor) -> Tensor:
+    """log of the masses of u (...) under mixtures with K components, (...).
+
+    Args:
+        u: levels on [-1, 1], (...).
+        log_weights: (..., K), which need not be normalised.
+        means: (..., K).
+        log_scales: (..., K).
+        levels: L, ().
+    """
+    each = logistic_log_mass(u.unsqueeze(-1), means, log_scales, levels)  # (..., K)
+    return (each + log_weights.log_softmax(dim=-1)).logsumexp(dim=-1)
+
+
+def sample_mixture(
+    log_weights: Tensor, means: Tensor, log_scales: Tensor, levels: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Levels u on [-1, 1] of mixtures with K components, (..., K) to (...)."""
+    K = log_weights.shape[-1]
+    chosen = torch.multinomial(log_weights.softmax(dim=-1).reshape(-1, K), 1, generator=generator)  # (N, 1)
+    mean, log_scale = (t.reshape(-1, K).gather(1, chosen)[:, 0] for t in (means, log_scales))  # (N,)
+    uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    drawn = mean + log_scale.clamp(min=_SMALLEST).exp() * torch.logit(uniform, eps=torch.finfo(mean.dtype).eps)
+    width = 2 / (levels - 1)
+    u: Tensor = ((drawn + 1) / width).round().clamp(min=0).minimum(levels - 1) * width - 1
+    return u.reshape(means.shape[:-1])
