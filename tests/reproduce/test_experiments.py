@@ -10,7 +10,7 @@ from scipy.special import i0, i1
 from submanifold.data.manifolds import manifold
 from submanifold.dimension import ESTIMATORS
 from submanifold.errors import InvalidInput
-from submanifold.reproduce import names, run
+from submanifold.reproduce import names, parallel_segments, run
 from submanifold.reproduce.circle_overfitting import angular_kl
 from submanifold.reproduce.codimension_slope import slope
 from submanifold.reproduce.dimension_intervals import coverage, sample
@@ -33,6 +33,42 @@ def test_codimension_slope():
 def test_the_slope_is_the_codimension_for_any_law_on_the_circle(D):
     for mu in (0.0, 1.0, math.pi):
         assert slope(D, mu=mu, n=1000, seed=D) == pytest.approx(D - 1, rel=0.02)
+
+
+def test_parallel_segments():
+    assert_reproduced(run("parallel-segments", seeds=2))
+
+
+@pytest.mark.parametrize("t", [1e-3, 0.1, 1.0, 3.0])
+@pytest.mark.parametrize("h", [0.1, 0.5, 2.0])
+def test_mmd_of_parallel_segments_by_quadrature(t, h):
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    u, w = (nodes + 1) / 2, weights / 2
+    heights = w @ np.exp(-0.5 * (np.subtract.outer(u, u) / h) ** 2) @ w
+    squared = 2 * heights * (1 - np.exp(-0.5 * (t / h) ** 2))
+    assert parallel_segments.mmd_closed_form(t, h) == pytest.approx(math.sqrt(squared), rel=1e-7)
+
+
+def test_the_estimate_of_kl_is_right_where_kl_is_finite():
+    """Between N(0, I) and N(b, s^2 I) it is (|b|^2 + D) / 2 s^2 - D / 2 + D log s."""
+    rng = np.random.default_rng(0)
+    b, s = np.array([1.0, 0.5]), 1.5
+    x, y = rng.standard_normal((5000, 2)), b + s * rng.standard_normal((8000, 2))
+    expected = (b @ b + 2) / (2 * s**2) - 1 + 2 * math.log(s)
+    assert parallel_segments.kl_estimate(x, y) == pytest.approx(expected, abs=0.06)
+
+
+def test_the_bound_of_jensen_and_shannon_is_one():
+    """It comes up to the divergence of Gaussians, whose best classifier is logistic, and is none for one law."""
+    rng = np.random.default_rng(0)
+    x, y, z = rng.standard_normal((3, 4000, 2))
+    grid = np.linspace(-8, 10, 20_001)
+    p, q = (np.exp(-0.5 * (grid - mean) ** 2) / math.sqrt(2 * math.pi) for mean in (0.0, 2.0))
+    step = grid[1] - grid[0]
+    exact = 0.5 * step * float((p * np.log(2 * p / (p + q)) + q * np.log(2 * q / (p + q))).sum())
+    bound = parallel_segments.jensen_shannon_bound(x, y + np.array([2.0, 0.0]), strength=1.0, seed=0)
+    assert exact - 0.03 < bound < exact + 0.02
+    assert parallel_segments.jensen_shannon_bound(x, z, strength=1.0, seed=0) < 0.002
 
 
 def test_angular_kl_against_closed_forms():
