@@ -6,6 +6,7 @@ Precision and recall after Kynkaanniemi et al. 2019 (arXiv 1904.06991), density 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from submanifold.lens.evidence import (
 from submanifold.lens.finding import Finding, Number
 from submanifold.models.base import Generator
 from submanifold.plotting import DATA, new_figure, series, style
-from submanifold.transport import mmd, sliced_wasserstein_test
+from submanifold.transport import frechet, mmd, sliced_wasserstein_test
 from submanifold.transport.samples import pairwise_distances
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def sample_quality(
     *,
     reference: Any = None,
     dim: float | None = None,
+    features: Callable[[Array], Array] | None = None,
     k: int = 5,
     limit: int = 2000,
     seed: int = 0,
@@ -103,6 +105,8 @@ def sample_quality(
         X: held-out data, (n, *data_shape).
         reference: the training data, for the manifold and the search for copies; without it one half of X serves.
         dim: intrinsic dimension, estimated where not given.
+        features: coordinates (n, m) of points (n, D) in which balls are drawn, such as `classifier_features`, instead
+            of the points themselves; then there is the Fréchet distance in them as well.
         k: neighbours that set the radius of a ball.
         limit: at most so many points and samples are compared.
         seed: of samples and permutations.
@@ -120,7 +124,8 @@ def sample_quality(
     x, real = (points[rng.permutation(len(points))[:size]] for points in (data.x, train))
     y = draw(model, size, seed=seed)
 
-    balls, ceiling = prdc(x, y, k=k), prdc(x, real, k=k)
+    a, b, c = (x, y, real) if features is None else map(features, (x, y, real))
+    balls, ceiling = prdc(a, b, k=k), prdc(a, c, k=k)
     sliced, kernel = sliced_wasserstein_test(y, x, seed=seed), mmd(y, x, seed=seed)
     own, others = (neighbors.query(train, points, 1).distances[:, 0] for points in (y, x))
     closer = _closer(own, others)
@@ -149,6 +154,9 @@ def sample_quality(
         "copies_of_data": proportion(new, meaning="held-out data as close as that: what chance alone makes"),
         **errors.numbers(),
     }
+    if features is not None:
+        numbers["frechet"] = Number(frechet(a, b), meaning="squared Fréchet distance of features, samples to data")
+        numbers["frechet_of_data"] = Number(frechet(a, c), meaning="the same of training data, at the same size")
     verdict, advice = _judge(numbers, errors)
     return Finding(
         name="sample_quality",
@@ -164,7 +172,7 @@ def sample_quality(
         advice=advice,
         assumptions=(
             "held-out data come from the law of the training data",
-            "Euclidean distance between points is meaningful",
+            f"Euclidean distance between {'points' if features is None else 'features'} is meaningful",
         ),
         draw=lambda: _draw(numbers, own, others),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from submanifold.data.dataset import Dataset
-from submanifold.models import VAE, Autoencoder, Flow, TwoStep
+from submanifold.models import Autoencoder, Flow, TwoStep
 from submanifold.models.base import Model
 from submanifold.models.catalogue import create, parameters_of
+from submanifold.models.registry import PRESETS
 
 __all__ = ["LARGE", "RECIPES", "Recipe", "recipe"]
 
@@ -23,18 +24,48 @@ class Recipe:
     """One model of the examination: what it is, how it is made for the data at hand, how it is trained.
 
     Attributes:
+        description: what reports call it.
         steps: training steps of each stage for data of few coordinates, and of `LARGE` or more.
         options: further arguments of `submanifold.fit`.
+        make: how it is made of the data and a number of latents, where its name does not say it all.
+        name: of the model in the registry, made with its defaults where there is no `make`.
     """
 
-    description: str
-    build: Callable[[Dataset, int], Model] = field(repr=False)
-    steps: tuple[int, int]
+    description: str = ""
+    steps: tuple[int, int] = (4000, 2000)
     options: Mapping[str, Any] = field(default_factory=dict)
+    make: Callable[[Dataset, int], Model] | None = field(default=None, repr=False)
+    name: str = ""
 
     def steps_for(self, data: Dataset) -> int:
         """Training steps of each stage."""
         return self.steps[data.ambient_dim >= LARGE]
+
+    def build(self, data: Dataset, latent_dim: int) -> Model:
+        """A fresh model for data like these; `latent_dim` is for models that have no number of latents of their own.
+
+        Raises:
+            InvalidInput: the model does not take data of this shape.
+        """
+        if self.make is not None:
+            return self.make(data, latent_dim)
+        return create(self.name, data.data_shape, **_arguments(self.name, data, latent_dim))
+
+
+def _arguments(name: str, data: Dataset, latent_dim: int) -> dict[str, Any]:
+    """What `create` has to be told besides the shape of the data."""
+    preset, accepted = PRESETS[name], parameters_of(name)
+    arguments: dict[str, Any] = {}
+    latents = accepted.get("latent_dim")
+    if latents is not None and latents.default is latents.empty and "latent_dim" not in preset.options:
+        arguments["latent_dim"] = latent_dim
+    preprocess = preset.options.get("preprocess", accepted["preprocess"].default if "preprocess" in accepted else None)
+    exact = (
+        getattr(preset.model, "log_prob_kind", None) == "exact" and getattr(preset.model, "measure", "") == "ambient"
+    )
+    if exact and tuple(preprocess or ()) == ("scale",):
+        arguments["preprocess"] = _noise(data)
+    return arguments
 
 
 def _noise(data: Dataset) -> tuple[str, ...]:
@@ -47,37 +78,34 @@ def _two_step(data: Dataset, latent_dim: int) -> TwoStep:
     return TwoStep(autoencoder, Flow((latent_dim,), kind="spline-autoregressive"))
 
 
-RECIPES = {
+RECIPES: dict[str, Recipe] = {
     "vae": Recipe(
         "Gaussian VAE with a learned decoder scale, trained by its ELBO",
-        lambda data, d: VAE(data.data_shape, latent_dim=d),
         steps=(6000, 1500),
         options={"patience": 8},
     ),
     "flow": Recipe(
         "normalizing flow on the ambient space (spline coupling), trained by maximum likelihood",
-        lambda data, d: Flow((data.ambient_dim,), preprocess=_noise(data)),
         steps=(2000, 300),
         options={"patience": 5},
+        make=lambda data, d: Flow((data.ambient_dim,), preprocess=_noise(data)),
     ),
     "two-step": Recipe(
         "autoencoder, then a normalizing flow on its latents",
-        _two_step,
         steps=(4000, 1500),
         options={"ema": 0.995},
+        make=_two_step,
     ),
 }
+"""Settings by the name of a model, or by a family, which all models of it have that are not named themselves."""
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name, or a plain one for any model of the registry that needs no more than a shape."""
-    if name in RECIPES:
-        return RECIPES[name]
-    wanted = parameters_of(name)
+    """The recipe of that name or of its family, or a plain one for any other model of the registry.
 
-    def build(data: Dataset, latent_dim: int) -> Model:
-        latents = {"latent_dim": latent_dim} if "latent_dim" in wanted else {}
-        model: Model = create(name, data.data_shape, **latents)
-        return model
-
-    return Recipe(f"{name} with its defaults", build, steps=(4000, 2000))
+    Raises:
+        InvalidInput: for an unknown name, with the nearest match.
+    """
+    preset = PRESETS[name]
+    found = RECIPES.get(name) or RECIPES.get(preset.family) or Recipe()
+    return replace(found, name=name, description=found.description or f"{name} with its defaults")
