@@ -13,7 +13,7 @@ from submanifold.geometry import jacobian
 from submanifold.models import ImageFlow
 from submanifold.models.bijections import ActNorm, AffineCoupling, InvertibleConvolution, Squeeze
 
-SMALL = [(1, 4, 4), (3, 4, 4), (2, 2, 6)]
+SMALL = [((1, 4, 4), "auto"), ((1, 4, 4), 2), ((3, 4, 4), 2), ((2, 2, 6), 1)]
 
 
 def perturbed(module, size=0.05, seed=0):
@@ -38,7 +38,7 @@ def prepared(shape, seed=0, **kwargs):
         lambda: ActNorm(4),
         lambda: InvertibleConvolution(4),
         lambda: AffineCoupling(4, [8, 8]),
-        lambda: AffineCoupling(4, [], kernel=1),
+        lambda: AffineCoupling(4, []),
     ],
     ids=["squeeze", "actnorm", "convolution", "coupling", "linear-coupling"],
 )
@@ -63,10 +63,10 @@ def test_a_convolution_starts_as_a_rotation(channels):
     assert abs(float(layer.log_s.detach().sum())) < 1e-5
 
 
-@pytest.mark.parametrize("shape", SMALL)
+@pytest.mark.parametrize(("shape", "scales"), SMALL)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_density_is_that_of_the_change_of_variables(shape, seed):
-    model = perturbed(prepared(shape, seed), seed=seed)
+def test_the_density_is_that_of_the_change_of_variables(shape, scales, seed):
+    model = perturbed(prepared(shape, seed, scales=scales), seed=seed)
     x = low_rank_data(shape, 6, rank=4, seed=seed).double()
     u = model._normalise(x)
     log_normal = -0.5 * (u.square() + math.log(2 * math.pi)).sum(dim=1)
@@ -78,7 +78,7 @@ def test_the_density_is_that_of_the_change_of_variables(shape, seed):
 
 def test_samples_are_normal_before_the_flow():
     """Samples, normalised again, are the noise they were made of; of each scale's share in the right place."""
-    model = perturbed(prepared((3, 8, 4)))
+    model = perturbed(prepared((3, 8, 4), scales=2))
     x = model.sample(50, generator=torch.Generator().manual_seed(0))
     u = torch.randn(50, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(model._normalise(x), u, rtol=1e-5, atol=1e-5)
@@ -173,7 +173,8 @@ def test_bits_per_dimension_of_pixels_do_not_depend_on_their_units():
     ("shape", "scales", "expected"),
     [
         ((1, 28, 28), "auto", [(4, 14, 14), (8, 7, 7)]),
-        ((1, 8, 8), "auto", [(4, 4, 4), (8, 2, 2), (16, 1, 1)]),
+        ((1, 8, 8), "auto", [(4, 4, 4), (8, 2, 2)]),
+        ((1, 8, 8), 3, [(4, 4, 4), (8, 2, 2), (16, 1, 1)]),
         ((3, 32, 32), "auto", [(12, 16, 16), (24, 8, 8), (48, 4, 4)]),
         ((3, 32, 32), 1, [(12, 16, 16)]),
         ((1, 2, 6), "auto", [(4, 1, 3)]),

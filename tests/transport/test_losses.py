@@ -147,6 +147,7 @@ def test_the_same_points_are_at_no_distance_and_do_not_move(name, D):
     assert float(x.grad.abs().max()) < tolerance
 
 
+@pytest.mark.slow
 @every_loss
 @pytest.mark.parametrize("seed", range(3))
 def test_descent_carries_points_to_the_others(name, seed):

@@ -96,6 +96,22 @@ RECIPES: dict[str, Recipe] = {
         options={"ema": 0.995},
         make=_two_step,
     ),
+    **{
+        name: Recipe(steps=steps, options={"learning_rate": 2e-3, "batch_size": batch_size})
+        for name, steps, batch_size in (
+            ("wgan-gp", (5000, 3000), 256),
+            ("sn-wgan", (2000, 2000), 256),
+            ("mmd-gan", (1500, 1500), 64),
+            ("gmmn", (1500, 1500), 256),
+            ("sliced-wasserstein-generator", (1500, 1500), 256),
+            ("sinkhorn-generator", (800, 800), 128),
+        )
+    },
+    "pixelcnn": Recipe(
+        "autoregressive model of pixels (PixelCNN++), trained by the likelihood of their levels",
+        steps=(800, 800),
+        options={"learning_rate": 2e-3, "batch_size": 64, "patience": 8},
+    ),
 }
 """Settings by the name of a model, or by a family, which all models of it have that are not named themselves."""
 

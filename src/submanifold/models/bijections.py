@@ -112,21 +112,20 @@ class InvertibleConvolution(Bijection):
 class AffineCoupling(Bijection):
     r"""y_b = x_b e^{s(x_a)} + t(x_a), y_a = x_a, for the two halves of the channels; |s| < 2.
 
-    From Dinh et al. 2017 (arXiv 1605.08803, eq. 7-8). s and t, images as well, come from a small convolutional
-    network: 3x3, then 1x1, then 3x3 convolutions (1x1 all on images of one pixel). Starts as the identity.
+    From Dinh et al. 2017 (arXiv 1605.08803, section 3.2). s and t, images as well, come from a small convolutional
+    network: 3x3, then 1x1, then 3x3 convolutions. Starts as the identity.
 
     Args:
         channels: C, even.
         hidden: numbers of feature maps.
-        kernel: size of the first and the last convolution, odd.
     """
 
-    def __init__(self, channels: int, hidden: Sequence[int], *, kernel: int = 3) -> None:
+    def __init__(self, channels: int, hidden: Sequence[int]) -> None:
         super().__init__()
         widths = [channels // 2, *hidden, channels]
         layers: list[nn.Module] = []
         for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
-            size = kernel if i in (0, len(hidden)) else 1
+            size = 3 if i in (0, len(hidden)) else 1
             layers += [nn.Conv2d(fan_in, fan_out, size, padding=size // 2), nn.SiLU()]
         last = layers[-2]
         for parameter in last.parameters():

@@ -34,8 +34,8 @@ class VelocityField(nn.Module):
 
     .. math:: h_{l+1} = \tanh\big((W_l h_l + b_l) \odot \sigma(a_l t + c_l) + d_l t + e_l\big),
 
-    the last one without \tanh (Grathwohl et al. 2019, arXiv 1810.01367, appendix). It knows its derivatives along
-    given directions, at the price of one more row for each. Starts as v = 0.
+    the last one without \tanh: the gated layers of FFJORD (Grathwohl et al. 2019, arXiv 1810.01367). It knows its
+    derivatives along given directions, at the price of one more row for each. Starts as v = 0.
     """
 
     def __init__(self, D: int, hidden: Sequence[int]) -> None:
@@ -68,13 +68,13 @@ class ContinuousFlow(ExactLikelihood):
 
     .. math:: \log p(x) = \log N(y(1); 0, I) + \int_0^1 \operatorname{tr} J(y(t), t) \, dt
 
-    (Chen et al. 2018, arXiv 1806.07366; Grathwohl et al. 2019, arXiv 1810.01367, eq. 3), differentiated through the
-    steps of the solver. In up to `exact_dims` coordinates the integral is replaced by the exact log-determinant of the
-    map that the solver computes: the same steps carry the identity along, \dot E = J E, which gives \partial \Phi_h
-    / \partial y, since a Runge-Kutta step of the derivative is the derivative of the step. So the density is that of
-    the samples for any number of steps, and training cannot profit from the error of an integral. Beyond, the trace is
-    estimated along random directions, tr J = E e^T J e (Hutchinson 1990): in training one for each point, in
-    `log_prob` 16 that never change, and `log_prob_kind` is "estimate".
+    (Chen et al. 2018, arXiv 1806.07366; Grathwohl et al. 2019, arXiv 1810.01367), differentiated through the steps of
+    the solver. In up to `exact_dims` coordinates the integral is replaced by the exact log-determinant of the map that
+    the solver computes: the same steps carry the identity along, \dot E = J E, which gives \partial \Phi_h / \partial
+    y, since a Runge-Kutta step of the derivative is the derivative of the step. So the density is that of the samples
+    for few steps too, as long as each is invertible (h |J| below about 1), and training cannot profit from the error of
+    an integral. Beyond, the trace is estimated along random directions e of signs, tr J = E e^T J e (Hutchinson 1990):
+    in training one for each point, in `log_prob` 16 that never change, and `log_prob_kind` is "estimate".
 
     Args:
         data_shape: (D,) or (channels, height, width), flattened.
@@ -133,7 +133,8 @@ class ContinuousFlow(ExactLikelihood):
         return self.preprocess.inverse(y.reshape(n, *self.data_shape))
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        fixed = torch.rand(_PROBES, 1, self.ambient_dim, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        fixed = torch.rand(_PROBES, 1, self.ambient_dim, generator=generator, dtype=torch.float32)
         return self._score(x, _signs(fixed).to(x).expand(-1, len(x), -1))[0]
 
     def _normalise(self, x: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from submanifold.data.preprocess import Preprocess
 
 __all__ = ["lattice_of", "logistic_log_mass", "mixture_log_mass", "sample_mixture"]
 
-_SMALLEST = -9.0
-"""The least log-scale: far below a cell of a lattice of thousands of levels, and far from an overflow."""
+_RANGE = (-9.0, 5.0)
+"""Log-scales are held to these: far below a cell of a lattice of thousands of levels, and far above all levels."""
 
 
 def lattice_of(preprocess: Preprocess) -> Lattice:
@@ -40,7 +40,7 @@ def logistic_log_mass(u: Tensor, means: Tensor, log_scales: Tensor, levels: Tens
         levels: L, at least 2, ().
     """
     half = 1 / (levels - 1)
-    scales = log_scales.clamp(min=_SMALLEST).exp()
+    scales = log_scales.clamp(*_RANGE).exp()
     a, b = (u + half - means) / scales, (u - half - means) / scales
     left = torch.where(u > half - 1, logsigmoid(-b), 0.0)  # the first cell has no lower end
     right = torch.where(u < 1 - half, logsigmoid(a), 0.0)
@@ -71,7 +71,7 @@ def sample_mixture(
     chosen = torch.multinomial(log_weights.softmax(dim=-1).reshape(-1, K), 1, generator=generator)  # (N, 1)
     mean, log_scale = (t.reshape(-1, K).gather(1, chosen)[:, 0] for t in (means, log_scales))  # (N,)
     uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    drawn = mean + log_scale.clamp(min=_SMALLEST).exp() * torch.logit(uniform, eps=torch.finfo(mean.dtype).eps)
+    drawn = mean + log_scale.clamp(*_RANGE).exp() * torch.logit(uniform, eps=torch.finfo(mean.dtype).eps)
     width = 2 / (levels - 1)
     u: Tensor = ((drawn + 1) / width).round().clamp(min=0).minimum(levels - 1) * width - 1
     return u.reshape(means.shape[:-1])

@@ -74,7 +74,8 @@ class Flow(ExactLikelihood):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         y, log_det = self.preprocess.forward_and_log_det(x)
-        u, log_det_transform = self.transform().call_and_ladj(y.flatten(1))  # (n, D), (n,)
+        y = y.flatten(1).contiguous()  # products of matrices round by strides
+        u, log_det_transform = self.transform().call_and_ladj(y)  # (n, D), (n,)
         log_base = -0.5 * (u.square() + math.log(2 * math.pi)).sum(dim=1)
         total: Tensor = log_base + log_det_transform + log_det
         return total

@@ -35,7 +35,8 @@ class ImageFlow(ExactLikelihood):
 
     Args:
         data_shape: (channels, height, width), height and width even.
-        scales: how often the image is halved; "auto" is as often as height and width can, at most 3 times.
+        scales: how often the image is halved; "auto" is as often as height and width can, at most 3 times, and after
+            the first only to 2 pixels or more.
         steps: normalisations, convolutions and couplings at each scale.
         hidden: numbers of feature maps of the network in each coupling.
         preprocess: names of the invertible maps applied first; "dequantise" leaves continuous data as they are.
@@ -65,7 +66,7 @@ class ImageFlow(ExactLikelihood):
         channels, height, width = _image(self.data_shape)
         for _ in range(_halvings(self.data_shape, scales)):
             channels, height, width = 4 * channels, height // 2, width // 2
-            self.scales.append(_scale(channels, min(height, width), steps, hidden))
+            self.scales.append(_scale(channels, steps, hidden))
             self.shapes.append((channels, height, width))
             channels //= 2
         # all of the last scale's channels are u, so that its last coupling has nothing to standardise
@@ -145,13 +146,12 @@ class ImageFlow(ExactLikelihood):
         return sum(float(step.step) for step in self.preprocess.maps if isinstance(step, Dequantise))
 
 
-def _scale(channels: int, smaller_side: int, steps: int, hidden: Sequence[int]) -> nn.ModuleList:
+def _scale(channels: int, steps: int, hidden: Sequence[int]) -> nn.ModuleList:
     """The layers at one scale, the last of which standardises the half that leaves given the half that stays."""
-    kernel = 3 if smaller_side > 1 else 1
     layers: list[Bijection] = [Squeeze()]
     for _ in range(steps):
-        layers += [ActNorm(channels), InvertibleConvolution(channels), AffineCoupling(channels, hidden, kernel=kernel)]
-    return nn.ModuleList([*layers, AffineCoupling(channels, hidden, kernel=kernel)])
+        layers += [ActNorm(channels), InvertibleConvolution(channels), AffineCoupling(channels, hidden)]
+    return nn.ModuleList([*layers, AffineCoupling(channels, hidden)])
 
 
 def _image(data_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -170,7 +170,8 @@ def _halvings(data_shape: tuple[int, ...], scales: int | str) -> int:
     side = math.gcd(height, width)
     possible = (side & -side).bit_length() - 1  # the power of 2 in it
     if scales == "auto":
-        return min(possible, _MOST_SCALES)
+        to_two_pixels = min(height, width).bit_length() - 2
+        return max(1, min(possible, to_two_pixels, _MOST_SCALES))
     if check_int(scales, name="scales") > possible:
         raise InvalidInput(
             f"scales={scales} with data_shape={data_shape} is not accepted: give at most {possible}, as often as "

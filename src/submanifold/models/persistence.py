@@ -131,7 +131,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise InvalidInput(f"{str(path.parent)!r} holds no {WEIGHTS}: give a folder that submanifold.save wrote")
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in list(file.keys())}
+            # copies are aligned as fresh tensors are, and products of matrices round by that
+            return file.metadata() or {}, {name: file.get_tensor(name).clone() for name in list(file.keys())}
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{str(path)!r} is not a whole safetensors file ({error}): save the model again") from error
 

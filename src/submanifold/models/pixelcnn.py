@@ -19,9 +19,6 @@ __all__ = ["PixelCNN"]
 _NARROW = -1.5
 """Log-scales begin here, where as many components as the default has cover the levels evenly."""
 
-_WIDEST = 5.0
-"""The largest log-scale: all cells but the first and the last are then as good as without mass."""
-
 
 @register("pixelcnn")
 class PixelCNN(Model):
@@ -113,7 +110,7 @@ class PixelCNN(Model):
         slopes = features.new_zeros(*means.shape, C)
         slopes[..., self.lower[0], self.lower[1]] = free.tanh()
         means = means + self.spread[:, None]
-        return weights[..., 0].log_softmax(dim=-1), means, (log_scales + _NARROW).clamp(max=_WIDEST), slopes
+        return weights[..., 0].log_softmax(dim=-1), means, log_scales + _NARROW, slopes
 
     def _draw(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
         """The values u of one pixel of each image, (n, C)."""

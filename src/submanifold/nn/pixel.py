@@ -21,7 +21,7 @@ from submanifold.nn.activations import activation as make_activation
 __all__ = ["CausalConv", "PixelNetwork"]
 
 Memory = dict["CausalConv", Tensor]
-"""By convolution, the last rows that it was given, (n, C, dilation + 1, columns with margins)."""
+"""By convolution, the last rows that it was given, (n, C, spacing + 1, columns with margins)."""
 
 
 class CausalConv(nn.Conv2d):
@@ -75,8 +75,8 @@ def _pixel(seen: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 class _Block(nn.Module):
-    r"""h + a \varsigma(b), where a and b are a causal convolution of h, and of what the other stream has at this pixel,
-    through an activation (Salimans et al. 2017, arXiv 1701.05517)."""
+    r"""h + a \varsigma(b), where a and b come from a causal convolution of h, to which what the other stream has at
+    this pixel is added (Salimans et al. 2017, arXiv 1701.05517)."""
 
     def __init__(self, width: int, left: int, right: int, spacing: int, activation: str, *, joins: bool) -> None:
         super().__init__()
