@@ -51,11 +51,21 @@ CASES = [
 
 
 def every(protocol=Model, *, most_coordinates=math.inf):
-    """All models that satisfy `protocol`, on all shapes up to a size."""
+    """All models that satisfy `protocol`, on all shapes up to a size; presets on large images in the slow suite."""
     able = {name for name in models.names() if isinstance(make(name, (1, 4, 4)), protocol)}
     chosen = [(name, shape) for name, shape in CASES if name in able and math.prod(shape) <= most_coordinates]
-    ids = [f"{name}-{'x'.join(map(str, shape))}" for name, shape in chosen]
-    return pytest.mark.parametrize(("name", "shape"), chosen, ids=ids)
+    return pytest.mark.parametrize(
+        ("name", "shape"),
+        [
+            pytest.param(
+                name,
+                shape,
+                id=f"{name}-{'x'.join(map(str, shape))}",
+                marks=[pytest.mark.slow] if math.prod(shape) > 64 and name not in models.MODELS else [],
+            )
+            for name, shape in chosen
+        ],
+    )
 
 
 every_case = every()

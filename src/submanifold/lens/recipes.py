@@ -107,6 +107,16 @@ RECIPES: dict[str, Recipe] = {
             ("sinkhorn-generator", (800, 800), 128),
         )
     },
+    "continuous-flow": Recipe(
+        "continuous normalizing flow (neural ODE), trained by maximum likelihood",
+        steps=(600, 600),
+        options={"batch_size": 256},
+    ),
+    "image-flow": Recipe(
+        "multi-scale coupling flow of images, trained by maximum likelihood",
+        steps=(1000, 1000),
+        options={"batch_size": 128, "patience": 8},
+    ),
     "pixelcnn": Recipe(
         "autoregressive model of pixels (PixelCNN++), trained by the likelihood of their levels",
         steps=(800, 800),
