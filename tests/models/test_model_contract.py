@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import warnings
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ import submanifold as sm
 from submanifold import models
 from submanifold.errors import InvalidInput, UnfittedModel
 from submanifold.geometry import jacobian
-from submanifold.models import Density, EncoderDecoder, Generator, LocalScales, Model
+from submanifold.models import Density, EncoderDecoder, Generator, LocalScales, Model, Score
 from submanifold.models.catalogue import parameters_of
 
 N = 32  # as many points as the widest image is wide: a mix-up of the two shows
@@ -197,12 +197,13 @@ def test_log_prob(name, shape):
         assert torch.allclose(values.flip(0), log_prob(model, x.flip(0)), rtol=1e-4, equal_nan=True)
 
 
-@every_case
+@every(Density | EncoderDecoder | Score)
 def test_bad_points_are_refused(name, shape):
     model = fitted(name, shape)
-    score = getattr(model, "log_prob", None) or getattr(model, "encode", None)
-    if score is None:
-        pytest.skip("it takes no points, only batches to train on")
+    if isinstance(model, Density | EncoderDecoder):
+        score = getattr(model, "log_prob", None) or model.encode
+    else:
+        score = partial(model.score, sigma=model.sigma_range[1])
     for bad, reason in (
         (data(name, shape).clone().index_fill_(0, torch.tensor([3]), torch.nan), "NaN"),
         (data(name, shape).clone().index_fill_(0, torch.tensor([3]), torch.inf), "infinity"),

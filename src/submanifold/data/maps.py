@@ -3,6 +3,7 @@ r"""Single invertible maps between data and the coordinates a model works in, se
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,32 +18,32 @@ _OFF = 1e-2
 """How far from a level a value may be, in steps: rounding in float32 of values with thousands of levels."""
 
 
-class Map(nn.Module):
+class Map(nn.Module, ABC):
     """One map; its statistics are buffers of fixed size."""
 
     def __init__(self, data_shape: Sequence[int]) -> None:
         super().__init__()
         self.event_dims = tuple(range(-len(data_shape), 0))
 
+    @abstractmethod
     def fit(self, x: Tensor) -> None:
         """Read the statistics off float64 data (n, *data_shape)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """u = T(x)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inverse(self, u: Tensor) -> Tensor:
         """x = T^{-1}(u)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_det(self, x: Tensor) -> Tensor:
         """log |det dT/dx| at x, shaped like the batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inverse_lipschitz(self) -> float:
         """The Lipschitz constant of T^{-1}."""
-        raise NotImplementedError
 
 
 class _Affine(Map):

@@ -5,7 +5,6 @@ y is x after preprocessing, of unit root mean square deviation per coordinate; d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -17,11 +16,11 @@ from submanifold.checks import check_choice, check_int, check_ints, check_real
 from submanifold.models.base import Objective
 from submanifold.models.critics import DIVERGENCES, critic_network, gradient_penalty
 from submanifold.models.latents import CodingModel, NormalLatents, normal
+from submanifold.models.posteriors import gaussian_log_prob
 from submanifold.models.registry import register
 
 __all__ = ["AVB", "BiGAN"]
 
-_LOG_2PI = math.log(2 * math.pi)
 _BETAS = (0.5, 0.999)
 
 
@@ -180,10 +179,10 @@ class AVB(NormalLatents, CodingModel):
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         """An estimate of -ELBO in nats, its parts (reconstruction + kl) and sigma in preprocessed units, each ()."""
         y, log_det = self.preprocess.forward_and_log_det(x)
-        z = self._latents(y, torch.randn(len(y), self.noise_dim, device=y.device, dtype=y.dtype))
-        squares = ((y - self.decoder(z)) / self.log_scale.exp()).square().flatten(1).sum(dim=1)
-        log_likelihood = -0.5 * squares - self.ambient_dim * (self.log_scale + 0.5 * _LOG_2PI) + log_det
-        reconstruction, kl = -log_likelihood.mean(), self.critic(y, z).mean()
+        z = self._latents(y, normal((len(y), self.noise_dim), y))
+        scale = self.log_scale.exp().expand(self.ambient_dim)
+        log_likelihood = gaussian_log_prob(y.flatten(1), self.decoder(z).flatten(1), scale)
+        reconstruction, kl = -(log_likelihood + log_det).mean(), self.critic(y, z).mean()
         return {
             "loss": reconstruction + kl,
             "reconstruction": reconstruction.detach(),
@@ -195,7 +194,7 @@ class AVB(NormalLatents, CodingModel):
         """What the critic minimises: its optimum is log q(z | y) - log N(z; 0, I), ()."""
         y = self.preprocess(x)
         with torch.no_grad():
-            z = self._latents(y, torch.randn(len(y), self.noise_dim, device=y.device, dtype=y.dtype))
+            z = self._latents(y, normal((len(y), self.noise_dim), y))
         return self.divergence.critic_loss(self.critic(y, z), self.critic(y, torch.randn_like(z)))
 
     def encode(self, x: Tensor) -> Tensor:
