@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, FileSystemLoader
+from jinja2 import ChoiceLoader, FileSystemLoader, FunctionLoader
 
-from benchmarks._zoo_measure import Entry, digits
+from benchmarks._zoo_measure import Entry, digits, samplers
 from submanifold.files import atomic_write_bytes
 from submanifold.plotting import DATA, new_figure, series, style
 from submanifold.report.figures import Drawing, draw
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["render", "write_page"]
+__all__ = ["Spread", "commands", "render", "write_page"]
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -30,41 +31,75 @@ _COLUMNS = 5
 
 _CURVES = {
     "circle": "Distance of the samples' law along the circle from the truth (circular W1) while a model trains, by "
-    "thousands of steps, on one scale for all; dotted, the distance of two samples of the truth.",
+    "thousands of steps, on one scale for all; dotted, the distance of two samples of the truth. Of each model, the "
+    "first seed that was measured.",
     "digits": "Training loss and, broken, the loss of held-out images, by thousands of steps; each model has a loss of "
     "its own, so that only its course can be read. Of models in several stages, the last one.",
 }
 _SAMPLES = {
-    "circle": "Six hundred samples of each model; grey, the circle.",
-    "digits": "Thirty-two samples of each model, not chosen; real images come first.",
+    "circle": "Six hundred samples of each model, from the first seed that was measured; grey, the circle.",
+    "digits": "Thirty-two samples of each model, not chosen, from the first seed that was measured; real images come "
+    "first.",
 }
 
 
-def write_page(path: Path, entries: Sequence[Entry], tables: Mapping[str, Rows]) -> Path:
-    """Write the page of `entries` and their `tables`, and return its path."""
-    atomic_write_bytes(path, render(entries, tables).encode("utf-8"))
+_GROUPS = {
+    "unaware": "manifold-unaware models",
+    "aware": "manifold-aware models",
+    "n/a": "models of discrete data or latents",
+}
+
+
+class Spread(dict[str, Any]):
+    """A mean over seeds with their standard deviation, if they are several: numbers to programs, words to readers."""
+
+    def __init__(self, values: Sequence[float], sd: float | None = None) -> None:
+        if sd is None and len(values) > 1:
+            sd = float(np.std(values, ddof=1))
+        super().__init__(mean=float(np.mean(values)), sd=sd)
+
+    def words(self) -> list[str]:
+        """The mean with the digits that its standard deviation leaves, and this: "0.061", "0.004"."""
+        mean, sd = self["mean"], self["sd"]
+        if not sd:
+            return [number(mean)] if sd is None else [number(mean), number(sd)]
+        exponent = math.floor(math.log10(sd))
+        decimals = min(max((sd < 2 * 10**exponent) - exponent, 0), 6)  # 0.0149 is nearer to 0.015 than to 0.01
+        return [number(mean, decimals), number(sd, decimals)]
+
+    def __str__(self) -> str:
+        return " ± ".join(self.words())
+
+
+def write_page(path: Path, entries: Sequence[Entry], tables: Mapping[str, Rows], minutes: float) -> Path:
+    """Write the page of `entries`, all of which had so many minutes, and their `tables`; return its path."""
+    atomic_write_bytes(path, render(entries, tables, minutes).encode("utf-8"))
     return path
 
 
-def render(entries: Sequence[Entry], tables: Mapping[str, Rows]) -> str:
+def render(entries: Sequence[Entry], tables: Mapping[str, Rows], minutes: float) -> str:
     """The page as HTML."""
     scripts = [asset("page.js")]
     loaded = environment()
-    loaded.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), loaded.loader])
-    order = {row["model"]: index for rows in tables.values() for index, row in enumerate(rows)}
-    sound = [e for e in entries if "error" not in e and "skipped" not in e]
-    shown = sorted((e for e in sound if e["seed"] == min(e["seed"] for e in sound)), key=lambda e: order[e["model"]])
-    parts = {part: [e for e in shown if e["part"] == part] for part in _CURVES}
+    loaded.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), FunctionLoader(asset)])
+    rows = {part: tables.get(f"zoo: {part}", ()) for part in _CURVES}
+    runs = {part: {row["model"]: _of(entries, part, row["model"]) for row in rows[part]} for part in _CURVES}
+    sound = {part: {name: [e for e in of if "error" not in e] for name, of in runs[part].items()} for part in _CURVES}
+    shown = {part: [min(of, key=lambda e: e["seed"]) for of in sound[part].values() if of] for part in _CURVES}
+    floors = list({e["seed"]: e["floor"] for of in sound["circle"].values() for e in of}.values())
     context = {
         "title": "The zoo of models",
         "number": number,
-        "lead": _lead(tables),
-        "tables": {part: tables.get(f"zoo: {part}", ()) for part in _CURVES},
-        "standings": {(e["part"], e["model"]): e["standing"] for e in shown},
-        "curves": {part: _drawing("Learning curves", _CURVES[part], _curves, chosen) for part, chosen in parts.items()},
-        "samples": {part: _drawing("Samples", _SAMPLES[part], _sheets, chosen) for part, chosen in parts.items()},
+        "lead": _lead(runs["circle"], rows),
+        "tables": rows,
+        "standings": {(part, name): _standing(of) for part in _CURVES for name, of in runs[part].items()},
+        "curves": {part: _drawing("Learning curves", _CURVES[part], _curves, chosen) for part, chosen in shown.items()},
+        "samples": {part: _drawing("Samples", _SAMPLES[part], _sheets, chosen) for part, chosen in shown.items()},
         "failures": [e for e in entries if "error" in e],
-        "late": [e for e in shown if e["done"] < e["steps_wanted"]],
+        "late": [late for part in _CURVES for of in sound[part].values() if (late := _late(of))],
+        "floor": _bound(Spread(floors)) if floors else "",
+        "minutes": minutes,
+        "commands": commands(entries, minutes),
         "policy": policy(scripts),
         "style": asset("page.css"),
         "scripts": scripts,
@@ -72,27 +107,92 @@ def render(entries: Sequence[Entry], tables: Mapping[str, Rows]) -> str:
     return loaded.get_template("zoo.html.j2").render(context)
 
 
-def _lead(tables: Mapping[str, Rows]) -> list[str]:
-    """What the tables say, in sentences."""
+def _of(entries: Sequence[Entry], part: str, name: str) -> list[Entry]:
+    return [e for e in entries if e["part"] == part and e["model"] == name and "skipped" not in e]
+
+
+def commands(entries: Sequence[Entry], minutes: float) -> list[str]:
+    """What measures all of `entries` anew: a command for each number of seeds and kind of data, or one for both."""
+    seeds = {(e["part"], e["model"]): e["seed"] + 1 for e in sorted(entries, key=lambda e: e["seed"])}
+    groups: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for part in _CURVES:
+        for count in sorted({n for (where, _), n in seeds.items() if where == part}, reverse=True):
+            names = tuple(name for name in samplers() if seeds.get((part, name)) == count)
+            groups.setdefault((count, names), []).append(part)
+    found = []
+    for (count, names), parts in groups.items():
+        options = [] if list(names) == samplers() else [f"--models {','.join(names)}"]
+        options += [f"--part {parts[0]}"] if len(parts) == 1 else []
+        found.append(" ".join(["python -m benchmarks zoo", *options, f"--seeds {count} --minutes {minutes:.12g}"]))
+    return found
+
+
+def _majority(runs: Sequence[Entry]) -> str | None:
+    """The verdict of more than half of the runs of a model, if there is one; those that failed count as well."""
+    ((verdict, count),) = Counter(e.get("verdict") for e in runs).most_common(1)
+    return verdict if 2 * count > len(runs) else None
+
+
+def _standing(runs: Sequence[Entry]) -> str:
+    if all("error" in e for e in runs):
+        return "neutral"
+    verdict = _majority(runs)
+    return next((e["standing"] for e in runs if verdict and e.get("verdict") == verdict), "unsure")
+
+
+def _late(sound: Sequence[Entry]) -> Mapping[str, Any] | None:
+    """Steps that were taken for want of time, from the fewest to the most of all seeds."""
+    late = [e["steps"] for e in sound if e["steps"] < e["steps_wanted"]]
+    steps = dict.fromkeys([min(late), max(late)]) if late else ()
+    return {**sound[0], "taken": " to ".join(map(number, steps))} if late else None
+
+
+def _lead(runs: Mapping[str, Sequence[Entry]], tables: Mapping[str, Rows]) -> list[str]:
+    """What the `runs` of each model on the circle and the tables say, in sentences."""
     said = []
-    circle = [row for row in tables.get("zoo: circle", ()) if row["w1"] != ""]
-    if circle:
-        collapsed = [row for row in circle if "overfitting" in row["verdict"]]
-        healthy = [row for row in circle if row["verdict"].startswith("healthy")]
+    aware = {row["model"]: row["aware"] for row in tables["circle"]}
+    judged = {name: of for name, of in runs.items() if any("error" not in e for e in of)}
+    if judged:
+        found = Counter(_majority(of) for of in judged.values())
+        healthy, collapsed = found["healthy"], found["overfitting"]
+        several = any(len(of) > 1 for of in judged.values())
+        left = len(judged) - healthy - collapsed
         said.append(
-            f"Of {len(circle)} models that were trained on a circle, {len(healthy)} learned it and the distribution on "
-            f"it, and {len(collapsed)} learned the circle but not the distribution: manifold overfitting."
+            f"Of {_count(len(judged), 'model')} trained on a circle, {healthy or 'none'} learned it and the "
+            f"distribution on it, and {collapsed or 'none'} learned the circle but not the distribution: manifold "
+            f"overfitting.{f' {left} did neither.' if left else ''}"
+            f"{' What counts is what most seeds of a model did.' if several else ''}"
         )
-    images = [row for row in tables.get("zoo: digits", ()) if row["frechet"] != ""]
+        flagged = []
+        for group, name in _GROUPS.items():
+            verdicts = [e["verdict"] for m, of in judged.items() if aware[m] == group for e in of if "error" not in e]
+            if verdicts:
+                flagged.append(f"{verdicts.count('overfitting')} of {_count(len(verdicts), 'run')} of {name}")
+        said.append(f"Manifold overfitting on the circle was flagged in {_listed(flagged)}.")
+    images = [row for row in tables["digits"] if row["frechet"] != ""]
     if len(images) > 1:
         floor, *models = images
-        first = sorted(models, key=lambda row: row["frechet"])[:3]
-        names = ", ".join(f"{row['model']} ({row['frechet']:.3g})" for row in first)
+        first = sorted(models, key=lambda row: row["frechet"]["mean"])[:3]
+        nearest = _listed([f"{row['model']} ({_bound(row['frechet'])})" for row in first])
         said.append(
-            f"Of {len(models)} models of handwritten digits, the nearest to the data by Fréchet distance are {names}; "
-            f"real images are {floor['frechet']:.3g} from each other."
+            f"Of {_count(len(models), 'model')} of handwritten digits, the nearest to the data by Fréchet distance "
+            f"{'is' if len(first) == 1 else 'are'} {nearest}; real images are {_bound(floor['frechet'])} from each "
+            "other."
         )
     return said
+
+
+def _bound(figure: Spread) -> str:
+    """The figure in words that no line break divides."""
+    return str(figure).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
 
 
 def _drawing(
@@ -114,6 +214,10 @@ def _panels(count: int, *, height: float, **kwargs: Any) -> tuple[Figure, list[A
     return figure, axes
 
 
+def _title(entry: Entry) -> str:
+    return f"{entry['model']}, seed {entry['seed']}" if entry["seed"] else str(entry["model"])
+
+
 def _name(axis: Axes, name: str) -> None:
     axis.set_title(name, fontsize=9.5)
 
@@ -123,7 +227,7 @@ def _curves(entries: Sequence[Entry]) -> Figure:
     on_circle = entries[0]["part"] == "circle"
     figure, axes = _panels(len(entries), height=1.55, sharey=on_circle)
     for axis, entry in zip(axes, entries, strict=False):
-        _name(axis, entry["model"])
+        _name(axis, _title(entry))
         (_merit if on_circle else _loss)(axis, entry)
     return figure
 
@@ -161,7 +265,7 @@ def _sheets(entries: Sequence[Entry]) -> Figure:
         return _scatters(entries)
     real = digits(entries[0]["seed"]).held_out.flat()[:32]
     figure, axes = _panels(len(entries) + 1, height=1.3)
-    named = [("real images", real), *((e["model"], np.array(e["samples"])) for e in entries)]
+    named = [("real images", real), *((_title(e), np.array(e["samples"])) for e in entries)]
     for axis, (name, samples) in zip(axes, named, strict=False):
         _name(axis, name)
         sheet = np.pad(samples.reshape(4, 8, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))  # (rows, columns, 10, 10)
@@ -176,7 +280,7 @@ def _scatters(entries: Sequence[Entry]) -> Figure:
     figure, axes = _panels(len(entries), height=2.05, sharex=True, sharey=True)
     turn = np.linspace(0, 2 * np.pi, 200)
     for axis, entry in zip(axes, entries, strict=False):
-        _name(axis, entry["model"])
+        _name(axis, _title(entry))
         x, y = np.array(entry["samples"]).T
         axis.plot(np.cos(turn), np.sin(turn), color=DATA.color, linewidth=0.8)
         axis.plot(x, y, ".", color=series(0).color, markersize=2.5, alpha=0.5)
