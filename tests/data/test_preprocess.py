@@ -180,6 +180,27 @@ def test_digits_come_out_in_the_units_of_the_model() -> None:
     torch.testing.assert_close(module.inverse(u), digits, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("names", [("lattice",), ("dequantise", "scale")], ids="+".join)
+def test_vmap_asks_as_a_batch_does(names: tuple[str, ...]) -> None:
+    x = points((5,))
+    module = fitted(names, x)
+    torch.testing.assert_close(torch.func.vmap(module)(x), module(x))
+
+
+def test_points_off_the_levels_that_were_seen_are_not_accepted() -> None:
+    module = fitted(("lattice",), points((1, 2, 2)))
+    x = points((1, 2, 2), seed=1, n=4)
+    x[1, 0, 0, 0], x[2, 0, 1, 1] = 17.0, 3.5
+    assert module.accepts(x).tolist() == [True, False, False, True]
+    assert fitted(("scale",), x).accepts(x).all()
+
+
+@pytest.mark.parametrize("name", ["dequantise", "lattice"])
+def test_what_looks_at_levels_comes_first(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} looks at the levels"):
+        Preprocess(("scale", name), (3,))
+
+
 def test_refusals() -> None:
     with pytest.raises(InvalidInput, match="'standardise'"):
         Preprocess(["standardize"], (3,))

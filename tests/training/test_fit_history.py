@@ -11,8 +11,9 @@ import pytest
 import torch
 from training_toys import TOYS, NoisyCoder, TwoStages, toy_data
 
+from submanifold.data.preprocess import Preprocess
 from submanifold.errors import InvalidInput
-from submanifold.models import MODELS
+from submanifold.models import MODELS, create
 from submanifold.training import History, fit
 from submanifold.training.progress import Progress
 
@@ -68,6 +69,40 @@ def test_the_held_out_loss_is_the_mean_over_the_held_out_points():
     history = fit(model, toy_data(), steps=30, batch_size=32, held_out=held)
     with torch.no_grad():
         assert history.records[-1]["held_out_loss"] == pytest.approx(float(model.loss(held)), rel=1e-5)
+
+
+def test_held_out_points_on_a_lattice_are_dequantised_as_in_training():
+    """A density with spikes at the levels alone looks good at the levels, and no good where it is trained."""
+    levels = torch.randint(0, 2, (700, 5), generator=torch.Generator().manual_seed(0)).float()
+    seen = []
+
+    class Watched(NoisyCoder):
+        def __init__(self, data_shape):
+            super().__init__(data_shape)
+            self.preprocess = Preprocess(("dequantise",), data_shape)
+
+        def loss(self, x):
+            y = self.preprocess(x)
+            if not self.training:
+                seen.append(y.clone())
+            return (y - self.decoder(self.encoder(y))).square().mean()
+
+    model = Watched((5,))
+    fit(model, levels[:600], steps=20, evaluate_every=10, batch_size=32, held_out=levels[600:])
+    first, last = torch.cat(seen[: len(seen) // 2]), torch.cat(seen[len(seen) // 2 :])
+    noise = first - levels[600:]
+    assert torch.equal(first, last)  # the same noise every time
+    assert noise.abs().max() <= 0.5
+    assert noise.var() == pytest.approx(1 / 12, rel=0.15)
+
+
+def test_held_out_points_on_levels_that_training_has_not_seen_are_left_out():
+    rare = torch.randint(0, 5, (200, 1, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    rare[7, 0, 0, 0] = 9.0
+    model = create("pixelcnn", (1, 4, 4), hidden=(8,))
+    with pytest.warns(UserWarning, match="1 of 100 held-out points have levels"):
+        history = fit(model, rare[100:], steps=4, held_out=rare[:100])
+    assert np.isfinite(history.column("held_out_loss")).all()
 
 
 def test_the_figure_draws_each_stage_with_its_two_losses():

@@ -7,17 +7,18 @@ q of u is the density p(x) = q(T(x)) |det dT/dx| of x, so that `log_det` keeps l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from submanifold.checks import check_choice
-from submanifold.data.maps import MAPS, Map
+from submanifold.data.maps import MAPS, Dequantise, Lattice, Map
 from submanifold.errors import InvalidInput, UnfittedModel
 
-__all__ = ["Preprocess"]
+__all__ = ["Preprocess", "accepted", "dequantised"]
 
 
 class Preprocess(nn.Module):
@@ -28,11 +29,12 @@ class Preprocess(nn.Module):
     `torch.func` transforms (in training mode "dequantise" asks for `randomness="different"`).
 
     Args:
-        names: any of "scale", "standardise", "dequantise", "logit", "lattice", applied in this order.
+        names: any of "scale", "standardise", "dequantise", "logit", "lattice", applied in this order; "dequantise" and
+            "lattice", which look at the levels of the data, first.
         data_shape: shape of one point.
 
     Raises:
-        InvalidInput: for an unknown name.
+        InvalidInput: for an unknown name, or one that has to be first and is not.
         UnfittedModel: when used before `fit`.
     """
 
@@ -43,6 +45,12 @@ class Preprocess(nn.Module):
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise InvalidInput(f"preprocess={names!r} is not accepted: give a list of names out of {', '.join(MAPS)}")
         self.names = tuple(check_choice(name, MAPS, name="preprocess") for name in names)
+        late = [name for name in self.names[1:] if name in ("dequantise", "lattice")]
+        if late:
+            raise InvalidInput(
+                f"preprocess={list(names)!r} is not accepted: {late[0]} looks at the levels of the data, which the "
+                "maps before it would change, so give it first"
+            )
         self.data_shape = tuple(data_shape)
         self.maps = nn.ModuleList(MAPS[name](self.data_shape) for name in self.names)
         self.register_buffer("is_fitted", torch.tensor(not self.names))
@@ -59,13 +67,22 @@ class Preprocess(nn.Module):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Read the statistics of each map off data (n, *data_shape) that passed through the maps before it."""
-        mode, u = self.training, x.detach().double()
-        self.train()  # what follows "dequantise" must expect its noise
-        for step in self._steps:
-            step.fit(u)
-            u = step(u)
-        self.train(mode)
+        u = x.detach().double()
+        with self.mode(training=True):  # what follows "dequantise" must expect its noise
+            for step in self._steps:
+                step.fit(u)
+                u = step(u)
         self.is_fitted.fill_(True)
+
+    @contextmanager
+    def mode(self, *, training: bool) -> Iterator[None]:
+        """Within, with the noise that "dequantise" adds in training, or without."""
+        before = self.training
+        self.train(training)
+        try:
+            yield
+        finally:
+            self.train(before)
 
     def require_fitted(self) -> None:
         """Refuse to go on before `fit`."""
@@ -95,6 +112,11 @@ class Preprocess(nn.Module):
             u = step.inverse(u)
         return u
 
+    def accepts(self, x: Tensor) -> Tensor:
+        """Which points of x the maps are defined at, (n,): with "lattice" those on the levels that were seen."""
+        lattice = next((step for step in self._steps if isinstance(step, Lattice)), None)
+        return x.new_ones(len(x), dtype=torch.bool) if lattice is None else lattice.holds(x)
+
     def log_det(self, x: Tensor) -> Tensor:
         """log |det du/dx| at x in nats, (n,)."""
         return self.forward_and_log_det(x)[1]
@@ -106,3 +128,28 @@ class Preprocess(nn.Module):
 
     def extra_repr(self) -> str:
         return f"names={self.names}"
+
+
+def dequantised(module: nn.Module, x: Tensor) -> Tensor:
+    """Points x, (n, *data_shape), as they are to `module` in training: noised where it dequantises them.
+
+    The noise comes from torch's global generator.
+    """
+    for part in _of(module, x):
+        if "dequantise" in part.names:
+            return cast("Dequantise", part.maps[0]).noised(x)
+    return x
+
+
+def accepted(module: nn.Module, x: Tensor) -> Tensor:
+    """Which of the points x, (n, *data_shape), `module` can be asked about, (n,), as far as its preprocessing goes."""
+    on = x.new_ones(len(x), dtype=torch.bool)
+    for part in _of(module, x):
+        on &= part.accepts(x)
+    return on
+
+
+def _of(module: nn.Module, x: Tensor) -> Iterator[Preprocess]:
+    """The preprocessings in `module` of points shaped like those of x."""
+    parts = (part for part in module.modules() if isinstance(part, Preprocess))
+    return (part for part in parts if part.data_shape == tuple(x.shape[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from submanifold.data.preprocess import dequantised
 from submanifold.models.base import Model, Stage
 from submanifold.training.arithmetic import NotFinite, is_arithmetic
 from submanifold.training.checkpoint import ModuleState, ScalerState, Stateful
@@ -90,7 +91,10 @@ class Optimisation:
         )
 
     def held_out_terms(self) -> dict[str, float]:
-        """The terms of the first objective's loss on held-out points, with the same noise every time."""
+        """The terms of the first objective's loss on held-out points, with the same noise every time.
+
+        Points on a lattice are dequantised as in training: a density may have any value at the levels themselves.
+        """
         if self.held is None:
             return {}
         seed_noise(self.accelerator.device, *self.place, "evaluate")
@@ -100,7 +104,7 @@ class Optimisation:
         for x in chunks(self.held, size, most=HELD_OUT_BATCHES * size):
             try:
                 with self.accelerator.autocast():
-                    terms = evaluate_loss(self.stage.objectives[0], x)
+                    terms = evaluate_loss(self.stage.objectives[0], dequantised(self.model, x))
             except Exception as error:
                 if not is_arithmetic(error):
                     raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from submanifold.data.preprocess import accepted, dequantised
 from submanifold.errors import ManifoldOverfittingWarning, TrainingDiverged
 from submanifold.models.base import Model, Stage
 from submanifold.training.arithmetic import NotFinite
@@ -24,7 +25,7 @@ from submanifold.training.overfitting import OverfittingWatch, Rise, find_rise
 from submanifold.training.progress import Progress
 from submanifold.training.seeds import seed_noise
 from submanifold.training.settings import Settings
-from submanifold.training.source import Points, apply
+from submanifold.training.source import Points, apply, chunks
 from submanifold.training.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Session:
             self.model.to(self.accelerator.device)
             self.position.prepared = True
             checkpoint = None  # it was written before the stage was prepared, and would undo that
+        if held is not None and stage.transform is None:
+            held = self.held = self._answerable(held)
         if stage.objectives:
             work = Optimisation(
                 self.model,
@@ -130,7 +133,8 @@ class Session:
         else:
             checkpoint.restore(parts)
         seen = work.interval * self.settings.batch_size
-        watch = OverfittingWatch(self.model, self._evaluation_points(), seen)
+        self._seed("watch")
+        watch = OverfittingWatch(self.model, dequantised(self.model, self._evaluation_points()), seen)
         self.progress.begin(work.stage.name)
         self.model.train()
         with Interrupts() as interrupts:
@@ -205,6 +209,18 @@ class Session:
         self.position.finished = True
         self.position.seconds = time.perf_counter() - self._started
         self._write({"model": ModuleState(self.model)})
+
+    def _answerable(self, held: Points) -> Points | None:
+        """Held-out points without those that the model refuses, having seen none like them in training."""
+        on = torch.cat([accepted(self.model, x) for x in chunks(held)])
+        if on.all():
+            return held
+        warnings.warn(
+            f"{int((~on).sum())} of {len(on)} held-out points have levels that no training point has, about which "
+            "the model has nothing to say: they are left out",
+            stacklevel=5,
+        )
+        return held.take(on.nonzero()[:, 0]) if on.any() else None
 
     def _evaluation_points(self) -> torch.Tensor:
         """Held-out data, or the training data where nothing is held out."""
