@@ -162,6 +162,8 @@ def check_tensor(x: Any, data_shape: tuple[int, ...], *, name: str = "x") -> Ten
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.get_default_dtype())
     given = tuple(tensor.shape[1:])
+    if tensor.ndim and not len(tensor):
+        raise InvalidInput(f"{name} holds 0 points: give at least one")
     flattens = len(data_shape) == 1 and int(np.prod(given)) == data_shape[0] and tensor.ndim > 1
     if given != data_shape and not flattens:
         wanted = ", ".join(map(str, ("n", *data_shape)))

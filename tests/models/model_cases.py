@@ -1,4 +1,4 @@
-"""Shared by the tests of models: how any model is made for a data shape, and fitted in the shortest honest way."""
+"""Shared by the tests of models: how any model is made for a data shape and fitted in short, and data to learn."""
 
 import math
 
@@ -8,6 +8,18 @@ from torch import Tensor
 from submanifold import models
 from submanifold.models import Model
 from submanifold.models.catalogue import parameters_of
+
+WEIGHTS = torch.tensor([0.2, 0.3, 0.5])
+MEANS = torch.tensor([[1.0, 3.0], [4.5, 4.5], [4.0, 1.5]])
+WIDTHS = torch.tensor([0.5, 0.7, 0.4])
+"""A mixture of three Gaussians in the plane, off centre and not of unit scale."""
+
+
+def draw(n, seed):
+    """`n` points of the mixture."""
+    generator = torch.Generator().manual_seed(seed)
+    k = torch.multinomial(WEIGHTS, n, replacement=True, generator=generator)
+    return MEANS[k] + WIDTHS[k, None] * torch.randn(n, 2, generator=generator)
 
 
 def low_rank_data(shape, n, rank=2, seed=0):

@@ -107,6 +107,8 @@ def test_randomness_comes_from_the_generator_alone():
         ({"temperatures": 1}, "temperatures"),
         ({"mean": torch.zeros(3)}, "mean"),
         ({"scale": torch.ones(3)}, "scale"),
+        ({"scale": 0.0}, "scale is singular"),
+        ({"mean": torch.zeros(2, dtype=torch.int64)}, "floating"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, named):

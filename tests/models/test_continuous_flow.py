@@ -137,6 +137,15 @@ def test_an_estimated_density_is_a_function():
     assert ContinuousFlow((20,), exact_dims=20).log_prob_kind == "exact"
 
 
+@pytest.mark.parametrize("D", [2, 16])
+def test_densities_under_vmap(D):
+    model = ContinuousFlow((D,)).eval()
+    x = points(D).float()
+    model.prepare(x)
+    one_by_one = torch.func.vmap(lambda point: model.log_prob(point[None])[0])(x)
+    torch.testing.assert_close(one_by_one, model.log_prob(x))
+
+
 def test_a_constant_field_is_a_shift():
     """v = c: a Gaussian about -c in preprocessed units, and an energy of |c|^2 / D."""
     model = ContinuousFlow((3,), kinetic_penalty=0.7).double().eval()

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from model_cases import fit_briefly, low_rank_data, make
+from model_cases import MEANS, WEIGHTS, WIDTHS, draw, fit_briefly, low_rank_data, make
 from torch.nn.functional import softplus
 
 import submanifold as sm
@@ -14,20 +14,9 @@ from submanifold.errors import InvalidInput
 from submanifold.models import GEBM, EnergyModel, LatentLaw, NoiseContrastive
 from submanifold.models.reference import GaussianReference
 
-WEIGHTS = torch.tensor([0.2, 0.3, 0.5])
-MEANS = torch.tensor([[1.0, 3.0], [4.5, 4.5], [4.0, 1.5]])
-WIDTHS = torch.tensor([0.5, 0.7, 0.4])
-"""A mixture of three Gaussians in the plane, off centre and not of unit scale."""
-
 AXIS = torch.linspace(-4, 10, 281)
 GRID = torch.cartesian_prod(AXIS, AXIS)
 CELL = float(AXIS[1] - AXIS[0]) ** 2
-
-
-def draw(n, seed):
-    generator = torch.Generator().manual_seed(seed)
-    k = torch.multinomial(WEIGHTS, n, replacement=True, generator=generator)
-    return MEANS[k] + WIDTHS[k, None] * torch.randn(n, 2, generator=generator)
 
 
 def true_log_prob(x):
@@ -90,7 +79,7 @@ def test_annealing_finds_the_constant_that_quadrature_finds(name):
 
 
 @pytest.mark.parametrize("name", ["ebm", "nce"])
-def test_an_untrained_energy_is_normalised_and_so_is_any_other_after_its_constant(name):
+def test_an_energy_whose_network_says_nothing_is_normalised(name):
     model = make(name, (2,))
     model.prepare(draw(500, 0))
     with torch.no_grad():
@@ -115,7 +104,8 @@ def test_training_moves_the_chains_and_a_held_out_loss_does_not(transition):
     one = model.loss(x)["loss"]
     again = models.create("ebm", (2,), hidden=(32,), transition=transition, buffer=64)
     again.load_state_dict(model.state_dict())
-    assert not torch.equal(again.chains, before["chains"])
+    assert torch.equal(again.chains, model.chains)
+    assert torch.equal(again.step, model.step)
     assert one.isfinite()
 
 
@@ -234,8 +224,20 @@ def test_a_generalised_model_is_a_law_of_latents_with_a_base_that_makes_sense():
     assert [stage.name.split(":")[0] for stage in model.stages()] == ["base", "energy"]
     parameters = [p for stage in model.stages() for o in stage.objectives for p in o.parameters]
     assert len(parameters) == len(set(parameters)) == len(list(model.parameters()))
-    with pytest.raises(InvalidInput, match="base=Autoencoder"):
-        GEBM(make("autoencoder", (4,)))
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "rae", "adversarial-vae", "vq-vae", "avb", "flow"])
+def test_a_generalised_model_refuses_a_base_that_is_not_decoded_normal_noise(name):
+    with pytest.raises(InvalidInput, match=r"base=\w+ is not accepted"):
+        GEBM(make(name, (4,)))
+
+
+def test_a_second_fit_begins_with_the_first_step():
+    model, fresh = make("ebm", (2,)), make("ebm", (2,))
+    fit_briefly(model, draw(100, 0), steps=3)
+    assert not torch.equal(model.step, fresh.step)
+    model.prepare(draw(100, 1))
+    assert torch.equal(model.step, fresh.step)
 
 
 # --- trained to convergence

@@ -14,6 +14,7 @@ import submanifold as sm
 from submanifold import models
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
+from submanifold.lens.recipes import recipe
 from submanifold.models import GAN, MMDGAN, DiscrepancyGenerator
 from submanifold.models.critics import DIVERGENCES, critic_network, gradient_penalty, normalise_spectrum
 from submanifold.transport import circular_wasserstein
@@ -135,12 +136,12 @@ def test_normalised_matrices_have_norm_one(shape):
     for layer in layers:
         matrix = layer.weight.detach().flatten(1)
         assert float(torch.linalg.matrix_norm(matrix, 2)) == pytest.approx(1, abs=1e-3)
-    if len(shape) == 1:
-        bound = lipschitz_upper_bound(critic.eval())
+    bound = lipschitz_upper_bound(critic.eval())
+    if len(shape) == 1:  # a convolution may stretch more than its matrix
         assert bound == pytest.approx(1.09984**2, rel=5e-3)  # that of two SiLUs
-        a, b = torch.randn(2, 1000, *shape)
-        stretch = (critic(a) - critic(b)).norm(dim=1) / (a - b).norm(dim=1)
-        assert float(stretch.detach().max()) <= bound
+    a, b = torch.randn(2, 1000, *shape)
+    stretch = (critic(a) - critic(b)).norm(dim=1) / (a - b).flatten(1).norm(dim=1)
+    assert 0 < float(stretch.detach().max()) <= bound < math.inf
 
 
 def test_evaluation_leaves_the_singular_vectors_alone():
@@ -280,15 +281,8 @@ def test_refusals(call, words):
         call()
 
 
-SETTINGS = {
-    "wgan-gp": {"steps": 5000, "batch_size": 256, "learning_rate": 2e-3},
-    "sn-wgan": {"steps": 2000, "batch_size": 256, "learning_rate": 2e-3},
-    "mmd-gan": {"steps": 1500, "batch_size": 64, "learning_rate": 2e-3},
-    "gmmn": {"steps": 1500, "batch_size": 256, "learning_rate": 2e-3},
-    "sliced-wasserstein-generator": {"steps": 1500, "batch_size": 256, "learning_rate": 2e-3},
-    "sinkhorn-generator": {"steps": 800, "batch_size": 128, "learning_rate": 2e-3},
-}
-"""Half a minute to a minute of one core each."""
+NAMES = ["wgan-gp", "sn-wgan", "mmd-gan", "gmmn", "sliced-wasserstein-generator", "sinkhorn-generator"]
+"""Half a minute to two minutes of one core each, by their recipes."""
 
 ANGLES = 2 * math.pi * torch.arange(8) / 8
 MODES = 2 * torch.stack([ANGLES.cos(), ANGLES.sin()], dim=1)
@@ -297,7 +291,7 @@ WIDTH = 0.1
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_all_modes_of_a_ring_are_found_and_each_has_its_share(name, seed):
     """Eight Gaussians: of what is within 4 widths of a mode, each has between half of an eighth and twice an eighth.
 
@@ -315,7 +309,7 @@ def test_all_modes_of_a_ring_are_found_and_each_has_its_share(name, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("D", [2, 20])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_law_on_a_circle_is_learned_along_it(name, D, seed):
     """The circular W_1 to it stays below three times its floor, that of two samples of the circle."""
     circle = sm.data.manifold("circle", ambient_dim=D)
@@ -332,6 +326,6 @@ def test_a_law_on_a_circle_is_learned_along_it(name, D, seed):
 def sample_of(name, X, D, seed):
     """2000 samples of the model, fitted to X."""
     torch.manual_seed(seed)
-    model = models.create(name, (D,))
-    sm.fit(model, X, seed=seed, device="cpu", **SETTINGS[name])
+    model, plan = models.create(name, (D,)), recipe(name)
+    sm.fit(model, X, steps=plan.steps[0], seed=seed, device="cpu", **plan.options)
     return model.sample(2000, generator=torch.Generator().manual_seed(seed))

@@ -4,24 +4,13 @@ import math
 
 import pytest
 import torch
-from model_cases import fit_briefly, low_rank_data, make
+from model_cases import MEANS, WEIGHTS, WIDTHS, draw, fit_briefly, low_rank_data, make
 
 import submanifold as sm
 from submanifold import models
 from submanifold.errors import InvalidInput
 from submanifold.models import Density, Score
 from submanifold.models.score_matching import denoising_objective, implicit_objective, sliced_objective
-
-WEIGHTS = torch.tensor([0.2, 0.3, 0.5])
-MEANS = torch.tensor([[1.0, 3.0], [4.5, 4.5], [4.0, 1.5]])
-WIDTHS = torch.tensor([0.5, 0.7, 0.4])
-"""A mixture of three Gaussians in the plane, off centre and not of unit scale."""
-
-
-def draw(n, seed):
-    generator = torch.Generator().manual_seed(seed)
-    k = torch.multinomial(WEIGHTS, n, replacement=True, generator=generator)
-    return MEANS[k] + WIDTHS[k, None] * torch.randn(n, 2, generator=generator)
 
 
 def true_score(x, sigma=0.0):
@@ -176,7 +165,7 @@ def test_scores_take_one_level_or_one_for_each_point_and_compose_with_derivative
         shift = step * torch.eye(3, dtype=torch.float64)[j]
         slope = (model.score(x + shift, low) - model.score(x - shift, low)) / (2 * step)
         torch.testing.assert_close(J[:, :, j], slope, rtol=1e-4, atol=1e-4)
-    for sigma in (low / 2, 2 * high, -1.0, math.nan):
+    for sigma in (low / 2, 2 * high, -1.0, math.nan, levels[:3], levels[:, None]):
         with pytest.raises(InvalidInput, match="sigma"):
             model.score(x, sigma)
 

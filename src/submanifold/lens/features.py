@@ -24,9 +24,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassifierFeatures:
-    r"""The last hidden layer of a classifier with layers h_{l+1} = \max(0, W_l^T h_l + b_l).
+    r"""The last hidden layer of a classifier: h_0 = (x - c) / s, h_{l+1} = \max(0, W_l^T h_l + b_l).
 
     Attributes:
+        centre: c, the mean of the points it was trained on, (D,).
+        scale: s, their standard deviation over all coordinates.
         weights: W_l of the hidden layers, each (in, out).
         biases: b_l, each (out,).
         accuracy: fraction of the points it was trained on that the classifier names rightly.

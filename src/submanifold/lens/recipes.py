@@ -123,15 +123,15 @@ RECIPES: dict[str, Recipe] = {
         options={"learning_rate": 2e-3, "batch_size": 64, "patience": 8},
     ),
 }
-"""Settings by the name of a model, or by a family, which all models of it have that are not named themselves."""
+"""Settings by the name of a model, where those of a plain recipe do not suit it."""
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name or of its family, or a plain one for any other model of the registry.
+    """The recipe of that name, or a plain one for any other model of the registry.
 
     Raises:
         InvalidInput: for an unknown name, with the nearest match.
     """
-    preset = PRESETS[name]
-    found = RECIPES.get(name) or RECIPES.get(preset.family) or Recipe()
+    PRESETS[name]  # refuses unknown names
+    found = RECIPES.get(name) or Recipe()
     return replace(found, name=name, description=found.description or f"{name} with its defaults")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-__all__ = ["KINDS", "transforms"]
+__all__ = ["KINDS", "MonotonicRQSTransform", "transforms"]
 
 
 @contextmanager

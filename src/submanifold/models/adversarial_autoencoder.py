@@ -13,7 +13,7 @@ from torch import Tensor
 
 from submanifold.checks import check_choice, check_real
 from submanifold.models.base import Objective
-from submanifold.models.critics import DIVERGENCES, critic_network
+from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_network
 from submanifold.models.latents import CodingModel, FittedLatents, NormalLatents
 from submanifold.models.mixture import GaussianMixture
 from submanifold.models.posteriors import GaussianPosterior, gaussian_kl
@@ -21,7 +21,6 @@ from submanifold.models.registry import preset, register
 
 __all__ = ["AdversarialAutoencoder", "AdversarialVAE"]
 
-_BETAS = (0.5, 0.999)
 _MOST = 1e4
 """The largest weight of a critic that hardly pulls."""
 
@@ -43,7 +42,7 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         stochastic: whether latents of a point are random.
         critic_hidden: widths of the critic's hidden layers.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -83,8 +82,8 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
     def objectives(self) -> list[Objective]:
         coder = [*self.encoder.parameters(), *self.decoder.parameters()]
         return [
-            Objective("autoencoder", coder, self.loss, betas=_BETAS),
-            Objective("critic", list(self.critic.parameters()), self.critic_loss, betas=_BETAS),
+            Objective("autoencoder", coder, self.loss, betas=ADVERSARIAL_BETAS),
+            Objective("critic", list(self.critic.parameters()), self.critic_loss, betas=ADVERSARIAL_BETAS),
         ]
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
@@ -132,7 +131,7 @@ class AdversarialVAE(FittedLatents):
         weight: of the critic's term.
         components: Gaussians of the law of latents, or "auto".
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -174,8 +173,8 @@ class AdversarialVAE(FittedLatents):
     def objectives(self) -> list[Objective]:
         coder = [*self.encoder.parameters(), *self.decoder.parameters()]
         return [
-            Objective("autoencoder", coder, self.loss, betas=_BETAS),
-            Objective("critic", list(self.critic.parameters()), self.critic_loss, betas=_BETAS),
+            Objective("autoencoder", coder, self.loss, betas=ADVERSARIAL_BETAS),
+            Objective("critic", list(self.critic.parameters()), self.critic_loss, betas=ADVERSARIAL_BETAS),
         ]
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:

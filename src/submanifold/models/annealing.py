@@ -94,7 +94,8 @@ def log_normaliser(
         generator: of the chains' noise.
 
     Raises:
-        InvalidInput: for fewer than 2 chains or temperatures, or a mean or scale of another shape.
+        InvalidInput: for fewer than 2 chains or temperatures, a mean or scale of another shape, a mean that is not
+            of floating numbers, or a singular scale.
 
     Example:
         >>> import torch
@@ -149,7 +150,11 @@ def _path(log_density: Callable[[Tensor], Tensor], D: int, mean: Tensor | None, 
             f"mean has shape {tuple(m.shape)} and scale {tuple(torch.as_tensor(scale).shape)}: give ({D},), and a "
             f"number, ({D},) or ({D}, {D})"
         )
+    if not m.is_floating_point():
+        raise InvalidInput(f"mean has dtype {m.dtype}: give floating numbers")
     log_det = torch.linalg.slogdet(S).logabsdet
+    if not log_det.isfinite():
+        raise InvalidInput("scale is singular or not finite: give a Gaussian with a density")
     return _Path(lambda v: log_density(m + v @ S.mT) + log_det, D, m)
 
 

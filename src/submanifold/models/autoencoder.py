@@ -33,7 +33,7 @@ class Autoencoder(CodingModel):
         data_shape: (D,) or (channels, height, width).
         latent_dim: number of latents d, below D.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied before the encoder and undone after the decoder.
         full_latent: accept latent_dim = D.
     """

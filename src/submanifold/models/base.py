@@ -35,6 +35,7 @@ __all__ = [
     "Objective",
     "Score",
     "Stage",
+    "check_batch",
     "check_data_shape",
     "require_same_measure",
 ]
@@ -187,6 +188,12 @@ def check_data_shape(data_shape: Sequence[int]) -> tuple[int, ...]:
             f"data_shape={data_shape!r} is not accepted: give (D,) for vectors or (channels, height, width) for images"
         )
     return tuple(check_int(size, name="data_shape") for size in shape)
+
+
+def check_batch(x: Tensor) -> None:
+    """Refuse a batch of one point, which has no law to compare with another."""
+    if len(x) < 2:
+        raise InvalidInput("the batch holds 1 point: give a batch_size of at least 2, laws of points are compared")
 
 
 def _plain(value: Any) -> Any:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ActNorm", "AffineCoupling", "Bijection", "InvertibleConvolution", "Squeeze"]
+from submanifold.models import _zuko
+
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "InvertibleConvolution", "SplineCoupling", "Squeeze"]
 
 _LARGEST_LOG_SCALE = 2.0
 """A coupling stretches by at most e^2; more takes several."""
@@ -64,7 +67,7 @@ class ActNorm(Bijection):
         self.log_scale.copy_(-deviation.log().view_as(self.log_scale))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        log_det = x[0, 0].numel() * self.log_scale.sum()
+        log_det = x.shape[-2:].numel() * self.log_scale.sum()
         return (x + self.shift) * self.log_scale.exp(), log_det.expand(len(x))
 
     def inverse(self, y: Tensor) -> Tensor:
@@ -93,7 +96,7 @@ class InvertibleConvolution(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         L, U = self._triangles()
         y = torch.einsum("ij,njhw->nihw", self.permutation @ L @ U, x)
-        return y, (x[0, 0].numel() * self.log_s.sum()).expand(len(x))
+        return y, (x.shape[-2:].numel() * self.log_s.sum()).expand(len(x))
 
     def inverse(self, y: Tensor) -> Tensor:
         L, U = self._triangles()
@@ -109,20 +112,22 @@ class InvertibleConvolution(Bijection):
         return L, self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
 
 
-class AffineCoupling(Bijection):
-    r"""y_b = x_b e^{s(x_a)} + t(x_a), y_a = x_a, for the two halves of the channels; |s| < 2.
+class Coupling(Bijection):
+    """y_a = x_a, and y_b a map of x_b, value by value, that x_a decides; the two are halves of the channels.
 
-    From Dinh et al. 2017 (arXiv 1605.08803, section 3.2). s and t, images as well, come from a small convolutional
-    network: 3x3, then 1x1, then 3x3 convolutions. Starts as the identity.
+    Dinh et al. 2017 (arXiv 1605.08803, section 3.2). What decides, as many images as the map has parameters, comes from
+    a small convolutional network: 3x3, then 1x1, then 3x3 convolutions. Starts as the identity.
 
     Args:
         channels: C, even.
         hidden: numbers of feature maps.
+        parameters: of the map of one value.
     """
 
-    def __init__(self, channels: int, hidden: Sequence[int]) -> None:
+    def __init__(self, channels: int, hidden: Sequence[int], parameters: int) -> None:
         super().__init__()
-        widths = [channels // 2, *hidden, channels]
+        self.parameters_each = parameters
+        widths = [channels // 2, *hidden, parameters * (channels // 2)]
         layers: list[nn.Module] = []
         for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
             size = 3 if i in (0, len(hidden)) else 1
@@ -134,14 +139,70 @@ class AffineCoupling(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         given, moved = x.chunk(2, dim=1)
-        log_scale, shift = self._log_scale_and_shift(given)
-        return torch.cat([given, moved * log_scale.exp() + shift], dim=1), log_scale.flatten(1).sum(dim=1)
+        moved, log_slopes = self._move(moved, self._decide(given))
+        return torch.cat([given, moved], dim=1), log_slopes.flatten(1).sum(dim=1)
 
     def inverse(self, y: Tensor) -> Tensor:
         given, moved = y.chunk(2, dim=1)
-        log_scale, shift = self._log_scale_and_shift(given)
-        return torch.cat([given, (moved - shift) * (-log_scale).exp()], dim=1)
+        return torch.cat([given, self._move_back(moved, self._decide(given))], dim=1)
 
-    def _log_scale_and_shift(self, given: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = self.network(given).chunk(2, dim=1)  # (n, C / 2, H, W) each
-        return _LARGEST_LOG_SCALE * (raw / _LARGEST_LOG_SCALE).tanh(), shift
+    def _decide(self, given: Tensor) -> Tensor:
+        """The parameters of the map of each value, (parameters, n, C / 2, H, W)."""
+        decided: Tensor = self.network(given)
+        return decided.reshape(len(given), self.parameters_each, *given.shape[1:]).movedim(1, 0)
+
+    @abstractmethod
+    def _move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """The mapped values and the logarithms of the map's slopes there, each shaped like x."""
+
+    @abstractmethod
+    def _move_back(self, y: Tensor, parameters: Tensor) -> Tensor:
+        """x, of which y are the mapped values."""
+
+
+class AffineCoupling(Coupling):
+    """y_b = x_b e^s + t, |s| < 2; see `Coupling` for the arguments."""
+
+    def __init__(self, channels: int, hidden: Sequence[int]) -> None:
+        super().__init__(channels, hidden, parameters=2)
+
+    def _move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = _bounded(parameters[0]), parameters[1]
+        return x * log_scale.exp() + shift, log_scale
+
+    def _move_back(self, y: Tensor, parameters: Tensor) -> Tensor:
+        return (y - parameters[1]) * (-_bounded(parameters[0])).exp()
+
+
+class SplineCoupling(Coupling):
+    """y_b = S(x_b e^s + t), S a monotonic rational quadratic spline on [-5, 5] and the identity outside.
+
+    Durkan et al. 2019 (arXiv 1906.04032). What it adds to an affine map are shapes: those of values that noise has
+    made uniform on a cell, and of several likely ones.
+
+    Args:
+        channels, hidden: see `Coupling`.
+        bins: pieces of the spline.
+    """
+
+    def __init__(self, channels: int, hidden: Sequence[int], bins: int) -> None:
+        super().__init__(channels, hidden, parameters=2 + 3 * bins - 1)
+        self.bins = bins
+
+    def _move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = _bounded(parameters[0]), parameters[1]
+        y, log_slope = self._spline(parameters).call_and_ladj(x * log_scale.exp() + shift)
+        return y, log_slope + log_scale
+
+    def _move_back(self, y: Tensor, parameters: Tensor) -> Tensor:
+        x: Tensor = (self._spline(parameters).inv(y) - parameters[1]) * (-_bounded(parameters[0])).exp()
+        return x
+
+    def _spline(self, parameters: Tensor) -> Any:
+        shape = parameters[2:].movedim(0, -1)  # (n, C / 2, H, W, 3 bins - 1)
+        widths, heights, slopes = torch.split(shape, [self.bins, self.bins, self.bins - 1], dim=-1)
+        return _zuko.MonotonicRQSTransform(widths, heights, slopes)
+
+
+def _bounded(log_scale: Tensor) -> Tensor:
+    return _LARGEST_LOG_SCALE * (log_scale / _LARGEST_LOG_SCALE).tanh()

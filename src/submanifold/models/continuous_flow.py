@@ -92,6 +92,8 @@ class ContinuousFlow(ExactLikelihood):
 
     log_prob_kind: LogProbKind = "estimate"
 
+    probes: Tensor
+
     def __init__(
         self,
         data_shape: Sequence[int],
@@ -110,8 +112,11 @@ class ContinuousFlow(ExactLikelihood):
         self.exact_dims = check_int(exact_dims, name="exact_dims", low=0)
         self.kinetic_penalty = check_real(kinetic_penalty, name="kinetic_penalty")
         self.field = VelocityField(self.ambient_dim, hidden)
-        if self.ambient_dim <= self.exact_dims:
+        exact = self.ambient_dim <= self.exact_dims
+        if exact:
             self.log_prob_kind = "exact"
+        fixed = torch.rand(0 if exact else _PROBES, 1, self.ambient_dim, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("probes", _signs(fixed), persistent=False)
 
     def objectives(self) -> list[Objective]:
         # a network this small and smooth, which starts as no flow at all, takes long steps
@@ -119,8 +124,9 @@ class ContinuousFlow(ExactLikelihood):
 
     def loss(self, x: Tensor) -> Tensor:
         """Negative log-likelihood in nats, with the penalty, ()."""
-        probes = _signs(torch.rand(1, len(x), self.ambient_dim, device=x.device, dtype=x.dtype))
-        log_prob, kinetic = self._score(x, probes)
+        exact = self.log_prob_kind == "exact"
+        one = self.probes if exact else _signs(torch.rand(1, len(x), self.ambient_dim, device=x.device, dtype=x.dtype))
+        log_prob, kinetic = self._score(x, one)
         return self.kinetic_penalty * kinetic.mean() / self.ambient_dim - log_prob.mean()
 
     @torch.no_grad()
@@ -133,9 +139,7 @@ class ContinuousFlow(ExactLikelihood):
         return self.preprocess.inverse(y.reshape(n, *self.data_shape))
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        fixed = torch.rand(_PROBES, 1, self.ambient_dim, generator=generator, dtype=torch.float32)
-        return self._score(x, _signs(fixed).to(x).expand(-1, len(x), -1))[0]
+        return self._score(x, self.probes.expand(-1, len(x), -1))[0]
 
     def _normalise(self, x: Tensor) -> Tensor:
         """u = T^{-1}(x), (n, D)."""
@@ -145,19 +149,21 @@ class ContinuousFlow(ExactLikelihood):
         return y
 
     def _score(self, x: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Log-density, and the kinetic energy \int |v|^2 dt of the path, (n,) each; `probes` are (k, n, D)."""
+        r"""Log-density, and the kinetic energy \int |v|^2 dt of the path, (n,) each; `probes` are (k, n, D).
+
+        Without probes the log-density is exact.
+        """
         y, log_prob = self.preprocess.forward_and_log_det(x)
         y = y.flatten(1).contiguous()  # products of matrices round by strides
         kinetic = torch.zeros_like(log_prob)
-        advance = self._exact_step if self.log_prob_kind == "exact" else self._estimated_step
         for step in range(self.steps):
-            y, gained, spent = advance(y, step, probes)
+            y, gained, spent = self._estimated_step(y, step, probes) if len(probes) else self._exact_step(y, step)
             log_prob, kinetic = log_prob + gained, kinetic + spent
         log_prob = log_prob - 0.5 * (y.square() + math.log(2 * math.pi)).sum(dim=1)
         return log_prob, kinetic
 
-    def _exact_step(self, y: Tensor, step: int, probes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r"""\Phi_h(y), \log |\det \partial \Phi_h / \partial y|, and the kinetic energy; the probes are not needed."""
+    def _exact_step(self, y: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        r"""\Phi_h(y), \log |\det \partial \Phi_h / \partial y|, and the kinetic energy."""
         identity = torch.eye(self.ambient_dim, device=y.device, dtype=y.dtype)
 
         def slope(t: Tensor, state: State) -> State:

@@ -18,7 +18,10 @@ from torch.nn.utils import parametrizations
 from submanifold.geometry import lipschitz_upper_bound
 from submanifold.nn import encoder
 
-__all__ = ["DIVERGENCES", "Divergence", "critic_network", "gradient_penalty", "normalise_spectrum"]
+__all__ = ["ADVERSARIAL_BETAS", "DIVERGENCES", "Divergence", "critic_network", "gradient_penalty", "normalise_spectrum"]
+
+ADVERSARIAL_BETAS = (0.5, 0.999)
+"""Decay rates of Adam for games: what a player did some steps ago is of little use (Radford et al. 2016)."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from submanifold.checks import check_choice
-from submanifold.errors import InvalidInput
-from submanifold.models.base import Objective
+from submanifold.models.base import Objective, check_batch
 from submanifold.models.gan import PushForward
 from submanifold.models.registry import MODELS, preset
 from submanifold.transport import DISCREPANCIES
@@ -30,10 +29,10 @@ class DiscrepancyGenerator(PushForward):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d; by default D, or for D > 8 the larger of 8 and 2 \sqrt{D}.
+        latent_dim: number of latents d; by default D, or for D > 8 the larger of 8 and 2 \lfloor \sqrt{D} \rfloor.
         discrepancy: "mmd", "sliced" or "sinkhorn", see `submanifold.transport`.
         hidden: widths of the hidden layers of the generator, last to first.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -63,8 +62,7 @@ class DiscrepancyGenerator(PushForward):
         Raises:
             InvalidInput: for a single point.
         """
-        if len(x) < 2:
-            raise InvalidInput("the batch holds 1 point: give a batch_size of at least 2 to estimate a discrepancy")
+        check_batch(x)
         y = self.preprocess(x)
         value: Tensor = self.discrepancy(self._made(y).flatten(1), y.flatten(1))
         return value

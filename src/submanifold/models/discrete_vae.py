@@ -11,7 +11,7 @@ from torch.nn.functional import hardtanh
 from submanifold.checks import check_choice, check_int
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
-from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_mixture
+from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_logistic
 from submanifold.models.registry import preset, register
 from submanifold.models.variational import VariationalAutoencoder
 
@@ -98,16 +98,18 @@ class DiscreteVAE(VariationalAutoencoder):
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` samples, (n, *data_shape), on the levels of the training data."""
-        outputs = self._outputs(self.decoder(self.sample_latent(n, generator=generator)))
-        lattice = lattice_of(self.preprocess)
+        z = self.sample_latent(n, generator=generator)
+        blocks = [self._draw(self.decoder(part), generator) for part in torch.split(z, self._rows_at_a_time)]
+        return self.preprocess.inverse(torch.cat(blocks).reshape(n, *self.data_shape))
+
+    def _draw(self, decoded: Tensor, generator: torch.Generator | None) -> Tensor:
+        """u of what the decoder says, (n, D)."""
+        outputs, lattice = self._outputs(decoded), lattice_of(self.preprocess)
         if self.likelihood == "logistic":
-            means, log_scales = (t.unsqueeze(-1) for t in self._logistic(outputs))
-            u = sample_mixture(torch.zeros_like(means), means, log_scales, lattice.levels, generator)
-        else:
-            probabilities = self._log_probabilities(outputs).exp()  # (n, levels, D)
-            flat = probabilities.movedim(1, 2).flatten(0, 1)  # (n D, levels)
-            u = lattice.unit(torch.multinomial(flat, 1, generator=generator)).to(self.dtype)
-        return self.preprocess.inverse(u.reshape(n, *self.data_shape))
+            return sample_logistic(*self._logistic(outputs), lattice.levels, generator)
+        probabilities = self._log_probabilities(outputs).exp()  # (n, levels, D)
+        flat = probabilities.movedim(1, 2).flatten(0, 1)  # (n D, levels)
+        return lattice.unit(torch.multinomial(flat, 1, generator=generator)).view(len(decoded), -1).to(self.dtype)
 
     def _log_likelihood(self, y: Tensor, z: Tensor) -> Tensor:
         """The log-density of y = u that is constant on cells, (n,)."""

@@ -1,4 +1,4 @@
-r"""Laws of levels, of which pixels have 256: mixtures of logistics that are rounded to the nearest level.
+r"""Laws of levels, of which pixels have 256: logistics that are rounded to the nearest level.
 
 Levels 0, ..., L - 1 sit at u = -1, ..., 1, evenly (`submanifold.data.maps.Lattice`). The mass of a level is that of
 a logistic law on its cell, which for the first and the last is open towards infinity (Salimans et al. 2017, arXiv
@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from submanifold.data.maps import Lattice
 from submanifold.data.preprocess import Preprocess
 
-__all__ = ["lattice_of", "logistic_log_mass", "mixture_log_mass", "sample_mixture"]
+__all__ = ["lattice_of", "logistic_log_mass", "sample_logistic"]
 
 _RANGE = (-9.0, 5.0)
 """Log-scales are held to these: far below a cell of a lattice of thousands of levels, and far above all levels."""
@@ -49,29 +49,11 @@ def logistic_log_mass(u: Tensor, means: Tensor, log_scales: Tensor, levels: Tens
     return left + right + torch.where(inner, torch.log(-torch.expm1(-width)), 0.0)
 
 
-def mixture_log_mass(u: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor, levels: Tensor) -> Tensor:
-    """log of the masses of u (...) under mixtures with K components, (...).
-
-    Args:
-        u: levels on [-1, 1], (...).
-        log_weights: (..., K), which need not be normalised.
-        means: (..., K).
-        log_scales: (..., K).
-        levels: L, ().
-    """
-    each = logistic_log_mass(u.unsqueeze(-1), means, log_scales, levels)  # (..., K)
-    return (each + log_weights.log_softmax(dim=-1)).logsumexp(dim=-1)
-
-
-def sample_mixture(
-    log_weights: Tensor, means: Tensor, log_scales: Tensor, levels: Tensor, generator: torch.Generator | None = None
+def sample_logistic(
+    means: Tensor, log_scales: Tensor, levels: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Levels u on [-1, 1] of mixtures with K components, (..., K) to (...)."""
-    K = log_weights.shape[-1]
-    chosen = torch.multinomial(log_weights.softmax(dim=-1).reshape(-1, K), 1, generator=generator)  # (N, 1)
-    mean, log_scale = (t.reshape(-1, K).gather(1, chosen)[:, 0] for t in (means, log_scales))  # (N,)
-    uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    drawn = mean + log_scale.clamp(*_RANGE).exp() * torch.logit(uniform, eps=torch.finfo(mean.dtype).eps)
+    """Levels u on [-1, 1] of rounded logistics, shaped like means and log-scales."""
+    uniform = torch.rand(means.shape, generator=generator, device=means.device, dtype=means.dtype)
+    drawn = means + log_scales.clamp(*_RANGE).exp() * torch.logit(uniform, eps=torch.finfo(means.dtype).eps)
     width = 2 / (levels - 1)
-    u: Tensor = ((drawn + 1) / width).round().clamp(min=0).minimum(levels - 1) * width - 1
-    return u.reshape(means.shape[:-1])
+    return ((drawn + 1) / width).round().clamp(min=0).minimum(levels - 1) * width - 1

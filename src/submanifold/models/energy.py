@@ -122,7 +122,7 @@ class EnergyModel(EnergyBased):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         transition: "mala" or "langevin".
         steps: transitions of each chain per step of training.
         buffer: number of chains.
@@ -164,12 +164,14 @@ class EnergyModel(EnergyBased):
         self.fresh = check_real(fresh, name="fresh", high=1.0)
         self.clip = None if clip is None else check_real(clip, name="clip", open_low=True)
         fixed = check_real(step, name="step", open_low=True)
-        self.register_buffer("step", torch.tensor(fixed if transition == "langevin" else self.ambient_dim ** (-1 / 6)))
+        self.first_step = fixed if transition == "langevin" else self.ambient_dim ** (-1 / 6)
+        self.register_buffer("step", torch.tensor(self.first_step))
         self.register_buffer("chains", torch.zeros(check_int(buffer, name="buffer"), self.ambient_dim))
 
     def prepare(self, x: Tensor) -> None:
         super().prepare(x)
         self.chains.copy_(normal(self.chains.shape, self.chains))
+        self.step.fill_(self.first_step)
 
     def objectives(self) -> list[Objective]:
         return [Objective("contrast", list(self.parameters()), self.loss)]

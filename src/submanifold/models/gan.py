@@ -15,8 +15,7 @@ from torch import Tensor
 
 from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_real
-from submanifold.errors import InvalidInput
-from submanifold.models.base import Objective
+from submanifold.models.base import Objective, check_batch
 from submanifold.models.critics import DIVERGENCES, critic_network, gradient_penalty, normalise_spectrum
 from submanifold.models.latents import NormalLatents, normal
 from submanifold.models.registry import preset, register
@@ -32,7 +31,7 @@ WEAK = "it minimises a Wasserstein distance, which is finite, and has a slope, b
 
 
 class PushForward(NormalLatents):
-    """A decoder of N(0, I), and how many latents it has if that is not said: D, or for D > 8 twice its root."""
+    r"""A decoder of N(0, I), of D latents, but at most the larger of 8 and 2 \sqrt{D}, if it is not said how many."""
 
     def __init__(
         self,
@@ -130,14 +129,14 @@ class GAN(_Game):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d; by default D, or for D > 8 the larger of 8 and 2 \sqrt{D}.
+        latent_dim: number of latents d; by default D, or for D > 8 the larger of 8 and 2 \lfloor \sqrt{D} \rfloor.
         divergence: "non-saturating", "hinge" or "wasserstein".
         regulariser: of the critic: "none", "gradient-penalty" (Gulrajani et al. 2017, arXiv 1704.00028), or
             "spectral-norm" (Miyato et al. 2018, arXiv 1802.05957).
         penalty: weight of the gradient penalty.
         critic_steps: steps of the critic for each step of the generator.
         hidden: widths of the hidden layers of the critic; the generator mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -252,8 +251,7 @@ class MMDGAN(_Game):
         return witness
 
     def _discrepancy(self, real: Tensor, fake: Tensor) -> Tensor:
-        if len(real) < 2:
-            raise InvalidInput("the batch holds 1 point: give a batch_size of at least 2 to estimate a discrepancy")
+        check_batch(real)
         squared: Tensor = mmd_loss(real, fake)
         return squared
 

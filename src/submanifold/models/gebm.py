@@ -39,7 +39,7 @@ class GEBM(Model):
     Args:
         base: a model whose samples are decoded normal noise, such as a GAN.
         hidden: widths of the hidden layers of the energy's network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         smoothness: weight of the penalty E |\nabla E|^2 at data and generated points.
         sample_steps: steps of Langevin dynamics to a sample.
         train_base: whether training begins with the base, or takes it as it is.
@@ -61,7 +61,8 @@ class GEBM(Model):
         sample_steps: int = 200,
         train_base: bool = True,
     ) -> None:
-        if not isinstance(base, NormalLatents):
+        noisy = getattr(type(base), "sample", None) is not NormalLatents.sample  # more than decoded latents
+        if not isinstance(base, NormalLatents) or noisy:
             raise InvalidInput(
                 f"base={type(base).__name__} is not accepted: give a model whose samples are decoded normal "
                 "noise, such as a GAN"

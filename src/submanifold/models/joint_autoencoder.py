@@ -13,15 +13,26 @@ from torch.nn import Parameter
 
 from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_ints, check_real
+from submanifold.errors import InvalidInput
 from submanifold.models.base import Objective
-from submanifold.models.critics import DIVERGENCES, critic_network, gradient_penalty
+from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_network, gradient_penalty
 from submanifold.models.latents import CodingModel, NormalLatents, normal
 from submanifold.models.posteriors import gaussian_log_prob
 from submanifold.models.registry import register
 
 __all__ = ["AVB", "BiGAN"]
+_DRAWS = 32
+"""By which the moments of a posterior without a density are told."""
+_NARROWEST = 1e-4
+"""Of their deviations, in those of the prior."""
 
-_BETAS = (0.5, 0.999)
+
+def _some(hidden: Sequence[int]) -> tuple[int, ...]:
+    """The widths, of which a network that sees points and latents together needs one."""
+    widths = tuple(check_ints(hidden, name="hidden"))
+    if not widths:
+        raise InvalidInput("hidden=() is not accepted: give the width of at least one layer")
+    return widths
 
 
 class _PairCritic(torch.nn.Module):
@@ -31,7 +42,7 @@ class _PairCritic(torch.nn.Module):
         self, network: str, data_shape: Sequence[int], latent_dim: int, hidden: Sequence[int], *, level: bool = True
     ) -> None:
         super().__init__()
-        first, *others = check_ints(hidden, name="hidden")
+        first, *others = _some(hidden)
         self.features = nn.encoder(network, data_shape, first, [first])
         self.score = critic_network("mlp", [first + latent_dim], [*others, first], level=level)
 
@@ -58,7 +69,7 @@ class BiGAN(NormalLatents, CodingModel):
         reconstruction: \rho; 0 leaves the inverse to the critic alone.
         critic_steps: steps of the critic for one of encoder and decoder.
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -74,7 +85,7 @@ class BiGAN(NormalLatents, CodingModel):
         *,
         divergence: str = "wasserstein",
         penalty: float = 10.0,
-        reconstruction: float = 1.0,
+        reconstruction: float = 10.0,
         critic_steps: int = 2,
         hidden: Sequence[int] = (128, 128),
         network: str = "auto",
@@ -93,8 +104,8 @@ class BiGAN(NormalLatents, CodingModel):
     def objectives(self) -> list[Objective]:
         coder = [*self.encoder.parameters(), *self.decoder.parameters()]
         return [
-            Objective("autoencoder", coder, self.loss, every=self.critic_steps, betas=_BETAS),
-            Objective("critic", list(self.critic.parameters()), self.critic_loss, betas=_BETAS),
+            Objective("autoencoder", coder, self.loss, every=self.critic_steps, betas=ADVERSARIAL_BETAS),
+            Objective("critic", list(self.critic.parameters()), self.critic_loss, betas=ADVERSARIAL_BETAS),
         ]
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
@@ -123,19 +134,21 @@ class BiGAN(NormalLatents, CodingModel):
 class AVB(NormalLatents, CodingModel):
     r"""A Gaussian VAE whose posterior has no density: its latents are a network's outputs for data and noise.
 
-    The divergence in the evidence lower bound is read off a critic T of pairs, which tells q(z | y) from N(0, I_d),
+    The divergence in the evidence lower bound is in part known: r(z | y), the Gaussian of the moments that q(z | y)
+    has, as 32 draws tell them, has a density. The rest is read off a critic T of pairs that tells q from r,
 
-    .. math:: \max_{f, g} \; \mathbb{E} \, \log N(y; g(z), \sigma^2 I) - T(y, z), \qquad z = f(y, \epsilon)
+    .. math:: \max_{f, g} \; \mathbb{E} \, \log N(y; g(z), \sigma^2 I) - T(y, z) - \log \frac{r(z | y)}{N(z; 0, I)},
+        \qquad z = f(y, \epsilon)
 
-    (Mescheder et al. 2017, arXiv 1701.04722, eqs. 3.3 and 3.7). The bound is that of a VAE, with its fate on a
-    manifold: \sigma \to 0.
+    (Mescheder et al. 2017, arXiv 1701.04722, eqs. 3.3, 3.7 and, for r, 4.2: without it the critic has to learn all of a
+    divergence that grows as q gets narrow). The bound is that of a VAE, with its fate on a manifold: \sigma \to 0.
 
     Args:
         data_shape: (D,) or (channels, height, width).
         latent_dim: number of latents d, below D.
         noise_dim: coordinates of \epsilon.
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -143,6 +156,8 @@ class AVB(NormalLatents, CodingModel):
     family = "adversarial variational Bayes"
     awareness = "unaware"
     why = "its decoder noise gives a density on all of R^D, whose likelihood grows without bound as the noise shrinks"
+
+    draws: Tensor
 
     def __init__(
         self,
@@ -155,7 +170,7 @@ class AVB(NormalLatents, CodingModel):
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
-        *_, width = check_ints(hidden, name="hidden")
+        *_, width = _some(hidden)
         super().__init__(
             data_shape,
             latent_dim,
@@ -166,6 +181,7 @@ class AVB(NormalLatents, CodingModel):
             features=width,
         )
         self.noise_dim = check_int(noise_dim, name="noise_dim")
+        self.register_buffer("draws", torch.randn(_DRAWS, self.noise_dim))  # ever the same, so that y alone decides r
         self.mix = nn.MLP([width + self.noise_dim, width, self.latent_dim])
         self.log_scale = Parameter(torch.zeros(()))
         self.critic = _PairCritic(network, self.data_shape, self.latent_dim, hidden)
@@ -174,15 +190,20 @@ class AVB(NormalLatents, CodingModel):
     def objectives(self) -> list[Objective]:
         critic = list(self.critic.parameters())
         coder = [*self.encoder.parameters(), *self.mix.parameters(), *self.decoder.parameters(), self.log_scale]
-        return [Objective("elbo", coder, self.loss), Objective("critic", critic, self.critic_loss, betas=_BETAS)]
+        return [
+            Objective("elbo", coder, self.loss),
+            Objective("critic", critic, self.critic_loss, betas=ADVERSARIAL_BETAS),
+        ]
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         """An estimate of -ELBO in nats, its parts (reconstruction + kl) and sigma in preprocessed units, each ()."""
         y, log_det = self.preprocess.forward_and_log_det(x)
-        z = self._latents(y, normal((len(y), self.noise_dim), y))
+        z, mean, deviation = self._posterior(y)
         scale = self.log_scale.exp().expand(self.ambient_dim)
         log_likelihood = gaussian_log_prob(y.flatten(1), self.decoder(z).flatten(1), scale)
-        reconstruction, kl = -(log_likelihood + log_det).mean(), self.critic(y, z).mean()
+        reconstruction = -(log_likelihood + log_det).mean()
+        known = gaussian_log_prob(z, mean, deviation) - gaussian_log_prob(z, torch.zeros_like(z), torch.ones_like(z))
+        kl = self.critic(y, (z - mean) / deviation).mean() + known.mean()
         return {
             "loss": reconstruction + kl,
             "reconstruction": reconstruction.detach(),
@@ -191,16 +212,16 @@ class AVB(NormalLatents, CodingModel):
         }
 
     def critic_loss(self, x: Tensor) -> Tensor:
-        """What the critic minimises: its optimum is log q(z | y) - log N(z; 0, I), ()."""
+        """What the critic minimises, of latents in units of r: its optimum is log q - log r, ()."""
         y = self.preprocess(x)
         with torch.no_grad():
-            z = self._latents(y, normal((len(y), self.noise_dim), y))
-        return self.divergence.critic_loss(self.critic(y, z), self.critic(y, torch.randn_like(z)))
+            z, mean, deviation = self._posterior(y)
+        return self.divergence.critic_loss(self.critic(y, (z - mean) / deviation), self.critic(y, torch.randn_like(z)))
 
     def encode(self, x: Tensor) -> Tensor:
         """The latents of no noise, (n, latent_dim)."""
-        y = self.preprocess(self.receive(x))
-        return self._latents(y, y.new_zeros(len(y), self.noise_dim))
+        features = self.encoder(self.preprocess(self.receive(x)))
+        return self._latents(features, features.new_zeros(len(features), self.noise_dim))
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
@@ -210,6 +231,20 @@ class AVB(NormalLatents, CodingModel):
             y = y + self.log_scale.exp() * normal(y.shape, y, generator)
         return self.preprocess.inverse(y)
 
-    def _latents(self, y: Tensor, eps: Tensor) -> Tensor:
-        latents: Tensor = self.mix(torch.cat([self.encoder(y), eps], dim=1))
+    def _posterior(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""z \sim q(z | y), and mean and deviation of r, of which no gradient is needed, (n, latent_dim) each.
+
+        Where r stands does not matter to the divergence, as long as the critic is the best one.
+        """
+        features = self.encoder(y)
+        z = self._latents(features, normal((len(y), self.noise_dim), y))
+        with torch.no_grad():
+            eps = self.draws[:, None].expand(-1, len(y), -1)
+            others = self._latents(features.expand(_DRAWS, -1, -1), eps)
+            deviation, mean = torch.std_mean(others, dim=0)
+        return z, mean, deviation.clamp(min=_NARROWEST)
+
+    def _latents(self, features: Tensor, eps: Tensor) -> Tensor:
+        """f(y, eps), (..., latent_dim), of features (..., width) and noise (..., noise_dim)."""
+        latents: Tensor = self.mix(torch.cat([features, eps], dim=-1))
         return latents

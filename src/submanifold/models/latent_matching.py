@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from submanifold.checks import check_choice, check_real
-from submanifold.errors import InvalidInput
-from submanifold.models.base import Objective
+from submanifold.models.base import Objective, check_batch
 from submanifold.models.latents import CodingModel, NormalLatents
 from submanifold.models.registry import preset, register
 from submanifold.transport import DISCREPANCIES
@@ -38,7 +37,7 @@ class WassersteinAutoencoder(NormalLatents, CodingModel):
         discrepancy: "mmd", "sliced" or "sinkhorn", see `submanifold.transport`.
         weight: \lambda.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -74,8 +73,7 @@ class WassersteinAutoencoder(NormalLatents, CodingModel):
         Raises:
             InvalidInput: for a single point, whose latent has no law to compare.
         """
-        if len(x) < 2:
-            raise InvalidInput("the batch holds 1 point: give a batch_size of at least 2 to compare laws of latents")
+        check_batch(x)
         y = self.preprocess(x)
         z = self.encoder(y)
         reconstruction = (y - self.decoder(z)).square().mean()

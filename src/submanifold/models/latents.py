@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,15 @@ from submanifold.geometry import lipschitz_upper_bound
 from submanifold.models.base import Model, Stage
 from submanifold.models.mixture import GaussianMixture
 
-__all__ = ["CodingModel", "FittedLatents", "LatentModel", "NormalLatents", "check_latent_dim", "normal"]
+__all__ = [
+    "CodingModel",
+    "DecodedLatents",
+    "FittedLatents",
+    "LatentModel",
+    "NormalLatents",
+    "check_latent_dim",
+    "normal",
+]
 
 
 def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = False) -> int:
@@ -55,19 +64,27 @@ class LatentModel(Model):
         return float(lipschitz_upper_bound(self.decoder)) * self.preprocess.inverse_lipschitz()
 
 
-class NormalLatents(LatentModel):
-    """A model whose samples are decoded latents; of N(0, I), unless a subclass has another law."""
+class DecodedLatents(LatentModel):
+    """A model whose samples are decoded latents; a subclass says of which law."""
+
+    @abstractmethod
+    def sample_latent(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` latents, (n, latent_dim)."""
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` samples, (n, *data_shape): decoded latents."""
+        return self.decode(self.sample_latent(n, generator=generator))
+
+
+class NormalLatents(DecodedLatents):
+    """A model whose latents have the law N(0, I)."""
 
     @torch.no_grad()
     def sample_latent(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` latents, (n, latent_dim)."""
         like = torch.empty(0, device=self.device, dtype=self.dtype)
         return normal((check_int(n, name="n"), self.latent_dim), like, generator)
-
-    @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """`n` samples, (n, *data_shape): decoded latents."""
-        return self.decode(self.sample_latent(n, generator=generator))
 
 
 class CodingModel(LatentModel):
@@ -102,7 +119,7 @@ class CodingModel(LatentModel):
         return latents
 
 
-class FittedLatents(NormalLatents, CodingModel):
+class FittedLatents(DecodedLatents, CodingModel):
     """A model whose latents get a law when it is trained: a mixture of Gaussians, fitted to those of the training data.
 
     That makes it a two-step model (Ghosh et al. 2020, arXiv 1903.12436, section 4). A subclass makes the `law`.

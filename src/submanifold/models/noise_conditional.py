@@ -37,11 +37,13 @@ class _NoisedScores(Model):
         self,
         data_shape: Sequence[int],
         *,
-        sigma_min: float,
-        sigma_max: float,
-        levels: int,
-        sample_steps: int,
-        preprocess: Sequence[str],
+        hidden: Sequence[int] = (128, 128, 128),
+        network: str = "auto",
+        sigma_min: float = 0.01,
+        sigma_max: float = 5.0,
+        levels: int = 20,
+        sample_steps: int = 10,
+        preprocess: Sequence[str] = ("scale",),
     ) -> None:
         super().__init__(data_shape, preprocess)
         unequal = [name for name in self.preprocess.names if name not in ("scale", "dequantise")]
@@ -55,6 +57,7 @@ class _NoisedScores(Model):
         self.levels = check_int(levels, name="levels", low=2)
         self.sample_steps = check_int(sample_steps, name="sample_steps")
         self.reference = GaussianReference(self.ambient_dim)
+        self.correction = self._network(network, (self.data_shape[0] + 1, *self.data_shape[1:]), hidden)
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -90,11 +93,15 @@ class _NoisedScores(Model):
             sigma: noise level in the units of the data, a number or (n,).
 
         Raises:
-            InvalidInput: for a level outside `sigma_range`.
+            InvalidInput: for a level outside `sigma_range`, or levels of another shape.
         """
         x = self.receive(x)
         unit = self.preprocess.inverse_lipschitz()
         level = torch.as_tensor(sigma, device=self.device, dtype=self.dtype) / unit
+        if level.shape not in ((), (len(x),)):
+            raise InvalidInput(
+                f"sigma has shape {tuple(level.shape)}: give a number or ({len(x)},), one for each point"
+            )
         values = torch.func.debug_unwrap(level, recurse=True)
         if not ((values >= 0.999 * self.sigma_min) & (values <= 1.001 * self.sigma_max)).all():
             low, high = self.sigma_range
@@ -124,6 +131,10 @@ class _NoisedScores(Model):
         return self.preprocess.inverse(y.reshape(n, *self.data_shape))
 
     @abstractmethod
+    def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
+        """What corrects the score of the Gaussian, for inputs of `shape`, see `_with_level`."""
+
+    @abstractmethod
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
         r"""The score of preprocessed points (n, D) under noise (n,), (n, D)."""
 
@@ -132,10 +143,6 @@ class _NoisedScores(Model):
         y = (y / (1 + sigma.square()).sqrt()[:, None]).reshape(-1, *self.data_shape)
         level = 0.5 * sigma.log().view(-1, *[1] * len(self.data_shape)).expand_as(y[:, :1])
         return torch.cat([y, level], dim=1)
-
-    @property
-    def _shape_with_level(self) -> tuple[int, ...]:
-        return (self.data_shape[0] + 1, *self.data_shape[1:])
 
 
 @register("denoising-score-matching")
@@ -152,7 +159,7 @@ class DenoisingScoreMatching(_NoisedScores):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         sigma_min: the least noise level, in deviations of the data.
         sigma_max: the largest.
         levels: noise levels between these, evenly in their logarithm, of the sampler.
@@ -167,27 +174,8 @@ class DenoisingScoreMatching(_NoisedScores):
     measure: Measure = "ambient"
     log_prob_kind: LogProbKind = "unnormalised"
 
-    def __init__(
-        self,
-        data_shape: Sequence[int],
-        *,
-        hidden: Sequence[int] = (128, 128, 128),
-        network: str = "auto",
-        sigma_min: float = 0.01,
-        sigma_max: float = 5.0,
-        levels: int = 20,
-        sample_steps: int = 10,
-        preprocess: Sequence[str] = ("scale",),
-    ) -> None:
-        super().__init__(
-            data_shape,
-            sigma_min=sigma_min,
-            sigma_max=sigma_max,
-            levels=levels,
-            sample_steps=sample_steps,
-            preprocess=preprocess,
-        )
-        self.tilt = critic_network(network, self._shape_with_level, hidden, level=False)
+    def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
+        return critic_network(network, shape, hidden, level=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """-E(x) at the least noise level, the log-density in nats up to one constant, (n,)."""
@@ -196,7 +184,7 @@ class DenoisingScoreMatching(_NoisedScores):
 
     def _log_density(self, y: Tensor, sigma: Tensor) -> Tensor:
         """-E(y, sigma), (n,)."""
-        tilt: Tensor = self.tilt(self._with_level(y, sigma))
+        tilt: Tensor = self.correction(self._with_level(y, sigma))
         return self.reference.log_prob(y, sigma) - tilt[:, 0] / sigma
 
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
@@ -215,27 +203,9 @@ class NoiseConditionalScore(_NoisedScores):
     awareness = DenoisingScoreMatching.awareness
     why = DenoisingScoreMatching.why
 
-    def __init__(
-        self,
-        data_shape: Sequence[int],
-        *,
-        hidden: Sequence[int] = (128, 128, 128),
-        network: str = "auto",
-        sigma_min: float = 0.01,
-        sigma_max: float = 5.0,
-        levels: int = 20,
-        sample_steps: int = 10,
-        preprocess: Sequence[str] = ("scale",),
-    ) -> None:
-        super().__init__(
-            data_shape,
-            sigma_min=sigma_min,
-            sigma_max=sigma_max,
-            levels=levels,
-            sample_steps=sample_steps,
-            preprocess=preprocess,
-        )
-        self.correction = nn.encoder(network, self._shape_with_level, self.ambient_dim, hidden)
+    def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
+        correction: torch.nn.Module = nn.encoder(network, shape, self.ambient_dim, hidden)
+        return correction
 
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
         of_gaussian = self.reference.score(y, sigma)

@@ -32,7 +32,7 @@ class NoiseContrastive(EnergyBased):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         noise_ratio: \nu.
         sample_steps: steps of Langevin dynamics from the Gaussian to a sample.
         preprocess: names of the invertible maps applied first.

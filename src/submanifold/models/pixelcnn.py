@@ -10,7 +10,7 @@ from torch import Tensor
 
 from submanifold.checks import check_int
 from submanifold.models.base import LogProbKind, Measure, Model, Objective
-from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_mixture
+from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_logistic
 from submanifold.models.registry import register
 from submanifold.nn.pixel import PixelNetwork
 
@@ -122,6 +122,5 @@ class PixelCNN(Model):
         u = torch.zeros_like(means)  # (n, C)
         for c in range(self.channels):
             mean = means[:, c] + (slopes[:, c] * u).sum(dim=1)
-            certain = torch.zeros_like(mean)[:, None]  # the log-weight of one component
-            u[:, c] = sample_mixture(certain, mean[:, None], log_scales[:, c, None], levels, generator)
+            u[:, c] = sample_logistic(mean, log_scales[:, c], levels, generator)
         return u

@@ -54,8 +54,9 @@ def sliced_objective(score: ScoreField, y: Tensor) -> Tensor:
 def denoising_objective(score: ScoreField, y: Tensor, sigma: Tensor | float) -> Tensor:
     r"""\tfrac12 |s(y + \sigma \epsilon) + \epsilon / \sigma|^2, (n,) (Vincent 2011, eq. 11); `sigma` a number or (n,).
 
-    Its mean is least, over all s, for the score of noised data. It is averaged over \epsilon and -\epsilon, which keeps
-    its variance bounded as \sigma \to 0 where the score is; `score` sees them in turn.
+    Its mean is least, over all s, for the score of noised data. It is averaged over \epsilon and -\epsilon, which takes
+    away the part of its gradients that would grow as 1 / \sigma; what still grows, |\epsilon|^2 / 2 \sigma^2, does not
+    depend on s. `score` sees the two in turn.
     """
     sigma = torch.as_tensor(sigma, device=y.device, dtype=y.dtype)[..., None]  # (1,) or (n, 1)
     eps = normal(y.shape, y)
@@ -85,7 +86,7 @@ class ScoreMatching(EnergyBased):
         data_shape: (D,) or (channels, height, width).
         objective: "sliced", or for at most 128 coordinates "implicit".
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         sample_steps: steps of Langevin dynamics from the Gaussian of the data to a sample.
         preprocess: names of the invertible maps applied first.
     """

@@ -39,7 +39,7 @@ class VAE(VariationalAutoencoder):
         data_shape: (D,) or (channels, height, width).
         latent_dim: number of latents d, below D.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         decoder_scale: \sigma in the units of the data, or "learned".
         posterior: "gaussian", N(\mu(y), diag s(y)^2), or "flow" (Kingma et al. 2016, arXiv 1606.04934).
         prior: "normal", N(0, I); or learned: "mixture" of Gaussians, "vampprior" (Tomczak & Welling 2018, arXiv

@@ -23,7 +23,7 @@ from submanifold.models.priors import PRIORS
 __all__ = ["VariationalAutoencoder"]
 
 _BUDGET = 2**22
-"""How many decoded numbers one block of importance samples may hold (16 MiB)."""
+"""How many decoded numbers are held at a time (16 MiB)."""
 
 
 class VariationalAutoencoder(CodingModel):
@@ -130,13 +130,18 @@ class VariationalAutoencoder(CodingModel):
         y, log_det = self.preprocess.forward_and_log_det(self.receive(x))
         if generator is None:
             generator = torch.Generator(self.device).manual_seed(0)
-        rows = max(1, _BUDGET // (check_int(n_importance, name="n_importance") * self.decoded_numbers))
+        rows = self._rows_at_a_time // check_int(n_importance, name="n_importance")
         bounds = []
-        for block in torch.split(y, rows):
+        for block in torch.split(y, max(1, rows)):
             features = self.encoder(block)
             eps = normal((n_importance, len(block), self.latent_dim), features, generator)
             bounds.append(self._importance_bound(block, features, eps))
         return torch.cat(bounds) + log_det
+
+    @property
+    def _rows_at_a_time(self) -> int:
+        """Latents that are decoded at a time."""
+        return max(1, _BUDGET // self.decoded_numbers)
 
     def encode(self, x: Tensor) -> Tensor:
         """The centre of the posterior, (n, latent_dim); of a Gaussian one the mean."""

@@ -13,7 +13,7 @@ from submanifold import nn
 from submanifold.checks import check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Objective, Stage
-from submanifold.models.latents import CodingModel, NormalLatents
+from submanifold.models.latents import CodingModel, DecodedLatents
 from submanifold.models.registry import register
 
 __all__ = ["VQVAE"]
@@ -24,7 +24,7 @@ _UNUSED = 0.1
 
 
 @register("vq-vae")
-class VQVAE(NormalLatents, CodingModel):
+class VQVAE(DecodedLatents, CodingModel):
     r"""Rounds each group of latents to the nearest entry of a codebook of its own, and minimises
 
     .. math:: \tfrac1D \| y - g(e) \|^2 + \tfrac{\beta}{d} \| z - \mathrm{sg}[e] \|^2, \qquad z = f(y), \;
@@ -44,7 +44,7 @@ class VQVAE(NormalLatents, CodingModel):
         commitment: \beta.
         law_hidden: widths of the masked network that is the law of codes.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images.
+        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -83,9 +83,7 @@ class VQVAE(NormalLatents, CodingModel):
         self.commitment = check_real(commitment, name="commitment")
         groups = self.latent_dim // self.code_dim
         self.register_buffer("codebooks", torch.randn(groups, self.codes, self.code_dim))
-        self.register_buffer(
-            "counts", torch.ones(groups, self.codes)
-        )  # running mean of points that a batch rounds to it
+        self.register_buffer("counts", torch.ones(groups, self.codes))  # running mean of a batch's points with the code
         self.register_buffer("log_frequencies", torch.zeros(groups, self.codes))
         self.law = nn.causal_network("masked", self.latent_dim if groups > 1 else 1, self.codes, law_hidden)
 
@@ -105,6 +103,7 @@ class VQVAE(NormalLatents, CodingModel):
         z = self.encoder(self.preprocess(chosen))
         noise = 0.01 * torch.randn_like(z)  # codes of few points differ
         self.codebooks.copy_(self._groups(z + noise).movedim(0, 1))
+        self.counts.fill_(1.0)
 
     @torch.no_grad()
     def prepare_law(self, e: Tensor) -> None:
@@ -113,7 +112,7 @@ class VQVAE(NormalLatents, CodingModel):
         self.log_frequencies.copy_(((counts + 0.5) / (len(e) + 0.5 * self.codes)).log())
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
-        """What is minimised, the reconstruction error per coordinate, and the share of codes that the batch uses."""
+        """What is minimised, the reconstruction error per coordinate and that of rounding per latent, each ()."""
         y = self.preprocess(x)
         z = self.encoder(y)
         index = self._nearest(z)
@@ -171,12 +170,13 @@ class VQVAE(NormalLatents, CodingModel):
 
     def _groups(self, z: Tensor) -> Tensor:
         """Latents by group, (n, groups, code_dim)."""
-        return z.reshape(len(z), -1, self.code_dim)
+        return z.reshape(len(z), self.latent_dim // self.code_dim, self.code_dim)
 
     def _nearest(self, z: Tensor) -> Tensor:
         """The index of each group's nearest code, (n, groups)."""
         groups = self._groups(z.detach()).movedim(1, 0)  # (groups, n, code_dim)
-        return torch.cdist(groups, self.codebooks).argmin(dim=2).T
+        exact = "donot_use_mm_for_euclid_dist"  # or codes far from zero would not be their own nearest
+        return torch.cdist(groups, self.codebooks, compute_mode=exact).argmin(dim=2).T
 
     def _entries(self, index: Tensor) -> Tensor:
         """The codes of that index, (n, latent_dim)."""

@@ -179,7 +179,10 @@ DISCREPANCIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def _soft_minimum(cost: Tensor, dual: Tensor, epsilon: float) -> Tensor:
     r"""-\varepsilon \log \mathrm{mean}_j \exp((h_j - C_{ij}) / \varepsilon) for C (n, m) and h (m,), (n,)."""
     scores = torch.add(dual / epsilon, cost, alpha=-1 / epsilon)  # (n, m)
-    return -epsilon * (scores.logsumexp(dim=1) - math.log(cost.shape[1]))
+    top = scores.detach().amax(dim=1, keepdim=True)  # (n, 1)
+    # Of what is next to nothing beside the largest, processors take a tenfold time to find the exponential.
+    total = (scores - top).clamp(min=-80).exp().sum(dim=1)
+    return -epsilon * (total.log() + top[:, 0] - math.log(cost.shape[1]))
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
