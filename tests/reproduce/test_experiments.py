@@ -13,7 +13,7 @@ from submanifold.errors import InvalidInput
 from submanifold.reproduce import names, parallel_segments, run
 from submanifold.reproduce.circle_overfitting import angular_kl
 from submanifold.reproduce.codimension_slope import slope
-from submanifold.reproduce.dimension_intervals import coverage, sample
+from submanifold.reproduce.dimension_intervals import _covers_its_mean, coverage, sample
 from submanifold.reproduce.outcome import Claim, Outcome
 
 
@@ -82,6 +82,20 @@ def test_angular_kl_against_closed_forms():
         (manifold("circle", kappa=kappa, mu=1.0), kappa * A * (1 - math.cos(1.0))),
     ]:
         assert angular_kl(circle, other.sample(n, seed=1)) == pytest.approx(expected, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("share", "line", "holds"), [(0.95, 0.95, True), (0.95, 0.85, True), (0.95, 0.5, True), (0.8, 0.95, False)]
+)
+def test_where_the_variance_falls_slowly_coverage_is_told_and_not_asked(share, line, holds):
+    rows = [
+        {"law": "gaussian", "d": d, "repetitions": 300, "is a single value": 0.0, "covers its mean": covered}
+        for d, covered in [(1, line), (2, share), (5, share)]
+    ]
+    claim = _covers_its_mean("knn", rows)
+    assert claim.holds == holds
+    assert f"not asked: {line:.1%}" in claim.measured
+    assert not _covers_its_mean("mle", [{**rows[0], "covers its mean": 0.85}, *rows[1:]]).holds
 
 
 def test_intervals_of_every_estimator_are_counted():

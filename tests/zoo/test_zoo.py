@@ -176,6 +176,7 @@ def trained(name="two-step", minutes=1.0, merit=None):
     return _zoo_training.train(name, data, 1, seed=0, minutes=minutes, merit=merit)
 
 
+@pytest.mark.slow  # of the clock, so that other work on the machine disturbs it
 @pytest.mark.parametrize("name", ["two-step", "vq-vae"])
 def test_a_model_that_was_late_is_trained_anew_to_its_end(monkeypatch, name):
     told, fit, calls = _zoo_training._pace, _zoo_training.fit, []
