@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--part", help="circle or digits (zoo)")
     parser.add_argument("--minutes", type=float, help="longest training of one model (zoo)")
     parser.add_argument("--out", help="folder of the page (zoo)")
+    parser.add_argument("--jobs", type=int, help="models that are trained at a time, each on one core (zoo)")
     options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     wanted = [check_choice(name, found, name="benchmark") for name in options.pop("names")]
     path = Path(__file__).with_name("results.json")

@@ -6,20 +6,27 @@ least of interleaved repeats. A step of `submanifold.fit` is told from two fits 
 that what is done once (opening the data, fitting the preprocessing, the evaluation at the end) does not count; what
 forty evaluations add is a row of its own.
 
-The peer of the epoch is a loop over a `DataLoader` whose points come one by one in a mapping and are collated, as in
-the trainer of pythae 0.1.2 (`pythae.trainers.BaseTrainer`, `pythae.data.datasets.BaseDataset`), without its
-evaluations, copies of the model and bars.
+The peers of the epoch are the trainer of pythae, where it is installed, with its own VAE of the same networks (its
+epochs end with a copy of the best model), and a loop over a `DataLoader` whose points come one by one in a mapping and
+are collated, as that trainer's do, without anything else. That pythae is also compared with the bare loop tells how
+much there is to gain on the processor.
 
+    pip install -c constraints.txt -e ".[bench]"
     python -m benchmarks training
 """
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import logging
 import math
 import resource
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from typing import Any
 
 import torch
@@ -199,16 +206,68 @@ def _row(task: str, what: str, ours: float, peer: float, goal: float | None, uni
     }
 
 
-def _epoch(make: Callable[[], Any], x: Tensor) -> dict[str, Any]:
+def _pythae(make: Callable[[], Any], x: Tensor, epochs: int) -> None:
+    """A VAE of pythae with the networks of ours, in pythae's trainer."""
+    from pythae import models
+    from pythae.data.datasets import BaseDataset
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    ours = make()
+
+    class Encoder(BaseEncoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = ours.encoder
+
+        def forward(self, y: Tensor) -> Any:
+            mean, log_variance = self.network(y).chunk(2, dim=1)
+            return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = ours.decoder
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.network(z))
+
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):  # of its bars
+        config = BaseTrainerConfig(
+            output_dir=folder,
+            num_epochs=epochs,
+            per_device_train_batch_size=BATCH,
+            learning_rate=RATE,
+            keep_best_on_train=True,
+            no_cuda=True,
+        )
+        model = models.VAE(models.VAEConfig(input_dim=(x.shape[1],), latent_dim=ours.latent_dim), Encoder(), Decoder())
+        BaseTrainer(model, BaseDataset(x, torch.ones(len(x))), training_config=config).train()
+    logging.disable(logging.NOTSET)
+
+
+def _epoch(make: Callable[[], Any], x: Tensor) -> list[dict[str, Any]]:
     steps = len(x) // BATCH
-    took = _least(
-        {
-            "loader": lambda: _loader_epoch(make, x),
-            "once": lambda: _fit(make, x, 1),
-            "fit": lambda: _fit(make, x, 1 + steps),
-        }
-    )
-    return _row("VAE 784-400-400-16", "an epoch, to a DataLoader", took["fit"] - took["once"], took["loader"], 0.8, "s")
+    x = x[: steps * BATCH]  # pythae keeps a last batch that is smaller
+    works: dict[str, Callable[[], Any]] = {
+        "loader": lambda: _loader_epoch(make, x),
+        "once": lambda: _fit(make, x, 1),
+        "fit": lambda: _fit(make, x, 1 + steps),
+    }
+    peer = importlib.util.find_spec("pythae") is not None
+    if peer:
+        works |= {f"bare {n}": lambda n=n: _loop(make, x, _elbo, n) for n in (1, 1 + steps)}
+        works |= {f"pythae {epochs}": lambda epochs=epochs: _pythae(make, x, epochs) for epochs in (1, 2)}
+    task, took = "VAE 784-400-400-16", _least(works)
+    ours = took["fit"] - took["once"]
+    rows = [_row(task, "an epoch, to a DataLoader", ours, took["loader"], None, "s")]
+    if peer:
+        pythae, bare = took["pythae 2"] - took["pythae 1"], took[f"bare {1 + steps}"] - took["bare 1"]
+        rows.append(_row(task, "an epoch, to pythae", ours, pythae, 0.8, "s"))
+        rows.append(_row(task, "an epoch of the bare loop, to pythae", bare, pythae, None, "s"))
+    return rows
 
 
 def _memory(make: Callable[[], Model], x: Tensor, steps: int = 2000) -> dict[str, Any]:
@@ -249,7 +308,7 @@ def run() -> list[dict[str, Any]]:
         with threadpool_limits(1):
             return [
                 *_steps("VAE 784-400-400-16", quiet_vae, images, _elbo, 100, vae),
-                _epoch(quiet_vae, images),
+                *_epoch(quiet_vae, images),
                 *_steps("flow, 3 spline couplings, D = 64, to zuko", quiet_flow, points, _zuko, 100, flow),
                 *_steps("copier 64-128-128-64", copier, points, lambda model, x: model.loss, 1000, goal=None),
                 _memory(copier, points),

@@ -8,7 +8,8 @@ images reach that nothing was trained on.
 
     python -m benchmarks zoo --models vae,flow --seeds 5 --part circle
 
-Each figure is on the disk as soon as it is known, and a run that was interrupted goes on where it was. The page
+Each model has one thread, so that as many jobs as there are cores do not disturb each other. Each figure is on the
+disk as soon as it is known, and a run that was interrupted goes on where it was. The page
 `zoo-report/index.html` has the tables with learning curves and samples: of all that was measured so far with the
 minutes that were asked for, and of nothing that had other minutes.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from rich.console import Console
 
 from benchmarks._zoo_measure import PARTS, Entry, digits, measure, samplers
@@ -51,8 +53,9 @@ def run(
     part: str | None = None,
     minutes: float = 3.0,
     out: str | Path = "zoo-report",
+    jobs: int = 1,
 ) -> dict[str, list[Row]]:
-    """Measure what is asked for and not yet known, write the page, and return its tables."""
+    """Measure what is asked for and not yet known, `jobs` models at a time, write the page, and return its tables."""
     able = samplers()
     names = able if models is None else [check_choice(name, able, name="model") for name in models]
     parts = list(PARTS) if part is None else [check_choice(part, PARTS, name="part")]
@@ -63,9 +66,11 @@ def run(
     asked = [(p, name, seed) for p in parts for name in names for seed in range(seeds)]
     console = Console(stderr=True)
     left = store.begin(asked)
-    for index, (p, name, seed) in enumerate(left):
-        console.print(f"[dim]{index + 1} of {len(left)}[/dim]  {p}  {name}  seed {seed}", highlight=False)
-        entry = measure(p, name, seed=seed, minutes=minutes)
+    workers = Parallel(n_jobs=check_int(jobs, name="jobs"), return_as="generator_unordered", pre_dispatch=jobs)
+    done = workers(delayed(measure)(p, name, seed=seed, minutes=minutes) for p, name, seed in left)
+    for index, entry in enumerate(done):
+        told = "{part}  {model}  seed {seed}".format_map(entry)
+        console.print(f"[dim]{index + 1} of {len(left)}[/dim]  {told}", highlight=False)
         if "error" in entry:
             console.print(f"  {entry['error']}", style="red", markup=False)
         store.keep(entry)

@@ -163,6 +163,18 @@ def test_active_units_are_the_latents_that_carry_information():
     assert vae.active_units(points()) == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("beta", "used"), [(1.0, True), (3.0, True), (6.0, False)])
+def test_latents_are_used_while_beta_is_below_coordinates_by_dimensions(beta, used, seed):
+    """On a line in R^4 the bound allows a beta of 4."""
+    torch.manual_seed(seed)
+    x = torch.randn(1000, 1) * torch.tensor([[0.5, -0.5, 0.5, 0.5]])
+    vae = VAE((4,), 1, hidden=(32,), beta=beta)
+    fit_briefly(vae, x, steps=600, lr=1e-2)
+    assert (vae.decoder_scale_value < 0.15) == used
+    assert used or vae.decoder_scale_value == pytest.approx(0.5, rel=0.1)
+
+
 @pytest.mark.parametrize("decoder_scale", [0.0, -1.0, math.nan, "fixed"])
 def test_bad_scales_are_refused(decoder_scale):
     with pytest.raises(InvalidInput, match="decoder_scale"):

@@ -98,14 +98,31 @@ def test_where_the_variance_falls_slowly_coverage_is_told_and_not_asked(share, l
     assert not _covers_its_mean("mle", [{**rows[0], "covers its mean": 0.85}, *rows[1:]]).holds
 
 
+def test_a_case_is_judged_by_the_samples_it_was_counted_in():
+    """22 of 25 may be chance where 93% are asked, 258 of 300 are not; and cases weigh as much as they have samples."""
+
+    def claim(*cases):
+        return _covers_its_mean(
+            "mle",
+            [
+                {"law": "ball", "d": d, "repetitions": n, "is a single value": 0.0, "covers its mean": share}
+                for d, (n, share) in enumerate(cases)
+            ],
+        )
+
+    assert claim((300, 0.95), (25, 22 / 25)).holds
+    assert not claim((2700, 0.95), (300, 0.86)).holds
+    assert claim((300, 0.95), (100, 0.9)).measured.startswith("93.8%")
+
+
 def test_intervals_of_every_estimator_are_counted():
     outcome = run("dimension-intervals", seeds=4, sizes=(110, 120), dimensions=(5,))
     assert {row["estimator"] for row in outcome.rows} == set(ESTIMATORS)
     assert len(outcome.claims) == len(set(ESTIMATORS)) + 1
     json.dumps(outcome.to_json(), allow_nan=False)
-    repetitions = {row["estimator"]: row["repetitions"] for row in outcome.rows}
-    assert (repetitions["mle"], repetitions["tle"], repetitions["ph"]) == (4, 2, 1)
-    assert {row["n"] for row in outcome.rows if row["estimator"] == "tle"} == {110}
+    repetitions = {(row["estimator"], row["n"]): row["repetitions"] for row in outcome.rows}
+    assert [repetitions.get((name, 110)) for name in ("mle", "tle", "ph")] == [4, 2, 1]
+    assert [repetitions.get((name, 120)) for name in ("mle", "tle", "ph")] == [4, 1, None]
     # A count does not depend on how repetitions are shared out, nor on what else is counted.
     (alone,) = coverage("ball", 5, 120, 4, ["mle"])
     assert alone in outcome.rows

@@ -114,8 +114,8 @@ class Preprocess(nn.Module):
 
     def accepts(self, x: Tensor) -> Tensor:
         """Which points of x the maps are defined at, (n,): with "lattice" those on the levels that were seen."""
-        lattice = next((step for step in self._steps if isinstance(step, Lattice)), None)
-        return x.new_ones(len(x), dtype=torch.bool) if lattice is None else lattice.holds(x)
+        first = next(iter(self._steps), None)
+        return first.holds(x) if isinstance(first, Lattice) else x.new_ones(len(x), dtype=torch.bool)
 
     def log_det(self, x: Tensor) -> Tensor:
         """log |det du/dx| at x in nats, (n,)."""

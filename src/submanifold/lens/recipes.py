@@ -82,8 +82,17 @@ RECIPES: dict[str, Recipe] = {
     "vae": Recipe(
         "Gaussian VAE with a learned decoder scale, trained by its ELBO",
         steps=(6000, 1500),
-        options={"patience": 8},
+        options={"learning_rate": 3e-3, "patience": 8},
     ),
+    "iwae": Recipe(
+        "Gaussian VAE, trained by its importance-weighted bound",
+        steps=(6000, 1500),
+        options={"learning_rate": 3e-3, "patience": 8},
+    ),
+    **{  # at a higher rate those that learn their prior may end with latents that say nothing
+        name: Recipe(steps=(6000, 1500), options={"patience": 8})
+        for name in ("beta-vae", "iaf-vae", "mixture-vae", "vampprior-vae", "flow-prior-vae")
+    },
     "flow": Recipe(
         "normalizing flow on the ambient space (spline coupling), trained by maximum likelihood",
         steps=(2000, 300),

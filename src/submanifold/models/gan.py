@@ -7,6 +7,7 @@ at most.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -102,17 +103,17 @@ class _Game(PushForward):
             terms["loss"] = terms["loss"] + self.penalty * terms["penalty"]
         return terms
 
+    @abstractmethod
     def generator_loss(self, x: Tensor) -> Tensor:
         """What the generator minimises, ()."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _judged(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """The critic's loss before any penalty, and what it tells, each (), of scores (n, features)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _witness(self, real: Tensor, fake: Tensor) -> Callable[[Tensor], Tensor]:
         """The function of points whose slope a penalty holds to 1."""
-        raise NotImplementedError
 
 
 @register("gan")

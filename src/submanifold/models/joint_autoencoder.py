@@ -140,8 +140,9 @@ class AVB(NormalLatents, CodingModel):
     .. math:: \max_{f, g} \; \mathbb{E} \, \log N(y; g(z), \sigma^2 I) - T(y, z) - \log \frac{r(z | y)}{N(z; 0, I)},
         \qquad z = f(y, \epsilon)
 
-    (Mescheder et al. 2017, arXiv 1701.04722, eqs. 3.3, 3.7 and, for r, 4.2: without it the critic has to learn all of a
-    divergence that grows as q gets narrow). The bound is that of a VAE, with its fate on a manifold: \sigma \to 0.
+    (Mescheder et al. 2017, arXiv 1701.04722, eqs. 3.3, 3.7 and, for r, section 4: without it the critic has to learn
+    all of a divergence that grows as q gets narrow). The bound is that of a VAE, with its fate on a manifold:
+    \sigma \to 0.
 
     Args:
         data_shape: (D,) or (channels, height, width).

@@ -45,7 +45,9 @@ class VAE(VariationalAutoencoder):
         prior: "normal", N(0, I); or learned: "mixture" of Gaussians, "vampprior" (Tomczak & Welling 2018, arXiv
             1705.07120) or "flow".
         components: of a prior that has some.
-        beta: weight of the KL-divergence in training (Higgins et al. 2017); 1 gives the bound.
+        beta: weight of the KL-divergence in training (Higgins et al. 2017); 1 gives the bound. With a learned \sigma, R
+            nats of latents along d dimensions take D R / d off the reconstruction term, so that they are not worth
+            their price, and stay unused, where beta is above D / d.
         importance_samples: with more than one, training maximises the importance-weighted bound of `log_prob` (Burda
             et al. 2016, arXiv 1509.00519) with so many.
         spread: a width, in units of the data's root mean square deviation, with which data and model are blurred alike:

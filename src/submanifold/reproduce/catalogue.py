@@ -20,7 +20,7 @@ EXPERIMENTS = {
     "parallel-segments": "between laws on two parallel segments KL is infinite and JS is log 2 at every distance; "
     "W1 is that distance",
     "dimension-intervals": "95% intervals of the intrinsic dimension cover in 95% of samples, although neighbourhoods "
-    "overlap (three hours)",
+    "overlap (five hours)",
 }
 
 
