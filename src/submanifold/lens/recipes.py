@@ -89,6 +89,11 @@ RECIPES: dict[str, Recipe] = {
         steps=(6000, 1500),
         options={"learning_rate": 3e-3, "patience": 8},
     ),
+    "delta-vae": Recipe(
+        "VAE of blurred data, trained by the spread divergence",
+        steps=(6000, 1500),
+        options={"learning_rate": 3e-3, "patience": 8},
+    ),
     **{  # at a higher rate those that learn their prior may end with latents that say nothing
         name: Recipe(steps=(6000, 1500), options={"patience": 8})
         for name in ("beta-vae", "iaf-vae", "mixture-vae", "vampprior-vae", "flow-prior-vae")
