@@ -53,8 +53,9 @@ class VAE(VariationalAutoencoder):
         spread: a width, in units of the data's root mean square deviation, with which data and model are blurred alike:
             training maximises the bound on x + noise with \sigma fixed to that width, and the model is the law without
             either (the delta-VAE of Zhang et al. 2020, arXiv 1811.08968, section 4.2). It minimises a divergence that
-            is finite for laws on manifolds; the narrower the spread, the longer training takes to get the law right. `log_prob` and `local_scales` are those of the blurred law, the only one of
-            the two with a density; `sample` draws from the sharp one.
+            is finite for laws on manifolds; the narrower the spread, the longer training takes to get the law right.
+            `log_prob` and `local_scales` are those of the blurred law, the only one of the two with a density; `sample`
+            draws from the sharp one.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
 
