@@ -11,7 +11,7 @@ epochs end with a copy of the best model), and a loop over a `DataLoader` whose 
 are collated, as that trainer's do, without anything else. That pythae is also compared with the bare loop tells how
 much there is to gain on the processor.
 
-    pip install -c constraints.txt -e ".[bench]"
+    pip install -c constraints.txt -e ".[peers]"
     python -m benchmarks training
 """
 

@@ -6,6 +6,7 @@ __all__ = [
     "IncomparableMeasures",
     "InvalidInput",
     "ManifoldOverfittingWarning",
+    "NonFiniteScore",
     "OffManifold",
     "TrainingDiverged",
     "UnfittedModel",
@@ -26,6 +27,10 @@ class IncomparableMeasures(TypeError):
 
 class UnfittedModel(RuntimeError):
     """A method that needs a fitted model was called before the model was fitted."""
+
+
+class NonFiniteScore(RuntimeError):
+    """A sampler or a likelihood met a score that is not a number; the message names the step and the noise level."""
 
 
 class TrainingDiverged(RuntimeError):

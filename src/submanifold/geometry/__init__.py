@@ -1,9 +1,11 @@
-"""Jacobians of maps, and what follows from them: spectra, change of volume, Lipschitz constants."""
+"""Jacobians of maps, and what follows from them: spectra, change of volume, divergences, Lipschitz constants."""
 
 from submanifold._lazy import attach
 
 __all__ = [
     "VolumeElement",
+    "divergence",
+    "divergence_along",
     "jacobian",
     "lipschitz_lower_bound",
     "lipschitz_upper_bound",
@@ -15,6 +17,8 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "VolumeElement": "spectrum",
+        "divergence": "traces",
+        "divergence_along": "traces",
         "jacobian": "jacobians",
         "lipschitz_lower_bound": "lipschitz",
         "lipschitz_upper_bound": "lipschitz",

@@ -127,6 +127,10 @@ class Score(Protocol):
         """Score at x under noise level sigma, shaped like x."""
         ...
 
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        r"""E[x_0 | x_0 + \sigma \epsilon = x] = x + \sigma^2 score(x, sigma), shaped like x."""
+        ...
+
 
 def require_same_measure(*models: Density) -> Measure:
     """The common measure of the models' log-likelihoods.

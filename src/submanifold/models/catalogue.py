@@ -34,6 +34,7 @@ from submanifold.models import (  # noqa: F401  (they register themselves)
     vq_vae,
 )
 from submanifold.models.base import Awareness, Model
+from submanifold.models.diffusion import oracles  # noqa: F401
 from submanifold.models.registry import MODELS, PRESETS, Preset
 
 __all__ = ["CAPABILITIES", "MODELS", "Entry", "create", "describe", "names", "parameters_of"]
@@ -42,7 +43,7 @@ CAPABILITIES = {
     "sample": ("sample",),
     "log_prob": ("log_prob",),
     "encode": ("encode", "decode"),
-    "score": ("score",),
+    "score": ("score", "denoise"),
     "scales": ("local_scales",),
     "latent law": ("sample_latent", "decoder_lipschitz_bound"),
 }

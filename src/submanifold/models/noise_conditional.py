@@ -15,9 +15,9 @@ from torch import Tensor
 
 from submanifold import nn
 from submanifold.checks import check_int, check_real
-from submanifold.errors import InvalidInput
-from submanifold.models.base import LogProbKind, Measure, Model, Objective
+from submanifold.models.base import LogProbKind, Measure, Objective
 from submanifold.models.critics import critic_network
+from submanifold.models.diffusion.score_model import ScoreModel
 from submanifold.models.langevin import langevin
 from submanifold.models.latents import normal
 from submanifold.models.reference import GaussianReference
@@ -30,8 +30,8 @@ _STEP = 0.45
 """Langevin step over sigma: its square is the 0.2 of Song & Ermon 2019, section 5."""
 
 
-class _NoisedScores(Model):
-    """What models of the scores at all noise levels share: objective, scores in data units, annealed sampling."""
+class _NoisedScores(ScoreModel):
+    """What the two share: objective and annealed sampling."""
 
     def __init__(
         self,
@@ -46,24 +46,12 @@ class _NoisedScores(Model):
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
         super().__init__(data_shape, preprocess)
-        unequal = [name for name in self.preprocess.names if name not in ("scale", "dequantise")]
-        if unequal:
-            raise InvalidInput(
-                f'preprocess={list(preprocess)!r} is not accepted: {unequal[0]} makes noise unequal, give "scale" or '
-                '"dequantise"'
-            )
         self.sigma_min = check_real(sigma_min, name="sigma_min", open_low=True)
         self.sigma_max = check_real(sigma_max, name="sigma_max", low=self.sigma_min, open_low=True)
         self.levels = check_int(levels, name="levels", low=2)
         self.sample_steps = check_int(sample_steps, name="sample_steps")
         self.reference = GaussianReference(self.ambient_dim)
         self.correction = self._network(network, (self.data_shape[0] + 1, *self.data_shape[1:]), hidden)
-
-    @property
-    def sigma_range(self) -> tuple[float, float]:
-        """The least and the largest noise level at which the score is known, in the units of the data."""
-        unit = self.preprocess.inverse_lipschitz()
-        return self.sigma_min * unit, self.sigma_max * unit
 
     def prepare(self, x: Tensor) -> None:
         super().prepare(x)
@@ -84,30 +72,6 @@ class _NoisedScores(Model):
         sigma = self.sigma_min * (self.sigma_max / self.sigma_min) ** u.square()
         errors = denoising_objective(lambda noised: self._score(noised, sigma), y, sigma)
         return (2 * sigma.square() * (1 + sigma.square()) * errors).mean() / self.ambient_dim
-
-    def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        r"""\nabla \log p_\sigma(x), shaped like x, in the units of the data.
-
-        Args:
-            x: points (n, *data_shape).
-            sigma: noise level in the units of the data, a number or (n,).
-
-        Raises:
-            InvalidInput: for a level outside `sigma_range`, or levels of another shape.
-        """
-        x = self.receive(x)
-        unit = self.preprocess.inverse_lipschitz()
-        level = torch.as_tensor(sigma, device=self.device, dtype=self.dtype) / unit
-        if level.shape not in ((), (len(x),)):
-            raise InvalidInput(
-                f"sigma has shape {tuple(level.shape)}: give a number or ({len(x)},), one for each point"
-            )
-        values = torch.func.debug_unwrap(level, recurse=True)
-        if not ((values >= 0.999 * self.sigma_min) & (values <= 1.001 * self.sigma_max)).all():
-            low, high = self.sigma_range
-            raise InvalidInput(f"sigma={sigma!r} is not accepted: give a noise level in [{low:.4g}, {high:.4g}]")
-        y = self.preprocess.forward(x).flatten(1)
-        return self._score(y, level.expand(len(y))).reshape(x.shape) / unit
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -133,10 +97,6 @@ class _NoisedScores(Model):
     @abstractmethod
     def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
         """What corrects the score of the Gaussian, for inputs of `shape`, see `_with_level`."""
-
-    @abstractmethod
-    def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
-        r"""The score of preprocessed points (n, D) under noise (n,), (n, D)."""
 
     def _with_level(self, y: Tensor, sigma: Tensor) -> Tensor:
         """What networks see: y in units of its spread, and the logarithm of the noise as one more channel."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from submanifold.checks import check_choice
 from submanifold.errors import InvalidInput
+from submanifold.geometry import divergence, divergence_along
 from submanifold.models.base import Objective
 from submanifold.models.energy import EnergyBased
 from submanifold.models.latents import normal
@@ -32,11 +33,8 @@ def implicit_objective(score: ScoreField, y: Tensor) -> Tensor:
 
     Its time is D times that of the score, and its memory too.
     """
-    D = y.shape[1]
-    s, pull = torch.func.vjp(score, y)[:2]
-    basis = torch.eye(D, device=y.device, dtype=y.dtype)[:, None].expand(D, *y.shape)  # (D, n, D)
-    rows: Tensor = torch.func.vmap(lambda e: (pull(e)[0] * e).sum(dim=1))(basis)  # (D, n)
-    total: Tensor = 0.5 * s.square().sum(dim=1) + rows.sum(dim=0)
+    s, trace = divergence(score, y)
+    total: Tensor = 0.5 * s.square().sum(dim=1) + trace
     return total
 
 
@@ -45,9 +43,8 @@ def sliced_objective(score: ScoreField, y: Tensor) -> Tensor:
 
     Its mean over v is that of `implicit_objective`; the first term is exact, which is what takes the variance down.
     """
-    s, pull = torch.func.vjp(score, y)[:2]
-    v = normal(y.shape, y)
-    total: Tensor = 0.5 * s.square().sum(dim=1) + (pull(v)[0] * v).sum(dim=1)
+    s, along = divergence_along(score, y, normal((1, *y.shape), y))
+    total: Tensor = 0.5 * s.square().sum(dim=1) + along[0]
     return total
 
 

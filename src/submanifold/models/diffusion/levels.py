@@ -1,0 +1,82 @@
+"""At which noise levels a sampler stops: decreasing from sigma_max to sigma_min, under one set of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from submanifold.checks import check_choice, check_int, check_real
+from submanifold.models.diffusion.paths import PATHS
+
+__all__ = ["SPACINGS", "noise_levels"]
+
+Spacing = Callable[[Tensor, float, float], Tensor]
+"""Levels from the largest, at 0, to the least, at 1, of evenly spaced numbers u."""
+
+
+def _power(rho: float) -> Spacing:
+    """Evenly in sigma^{1 / rho} (Karras et al. 2022, arXiv 2206.00364, eq. 5)."""
+
+    def spaced(u: Tensor, low: float, high: float) -> Tensor:
+        first, last = high ** (1 / rho), low ** (1 / rho)
+        levels: Tensor = (first + u * (last - first)) ** rho
+        return levels
+
+    return spaced
+
+
+def _log(u: Tensor, low: float, high: float) -> Tensor:
+    """Evenly in log sigma."""
+    return high * (low / high) ** u
+
+
+def _timed(name: str) -> Spacing:
+    """Evenly in the time of a path."""
+
+    def spaced(u: Tensor, low: float, high: float) -> Tensor:
+        path = PATHS[name]()
+        first, last = path.time(torch.tensor([high, low], dtype=u.dtype))
+        return path.level(first + u * (last - first))
+
+    return spaced
+
+
+SPACINGS: dict[str, Spacing] = {
+    "karras": _power(7.0),
+    "sigma": _power(1.0),
+    "log": _log,
+    **{name: _timed(name) for name in ("vp", "vp-cosine", "linear", "trigonometric")},
+}
+"""Evenly in sigma^{1/7} (Karras et al. 2022), in sigma, in its logarithm, or in the time of a path of that name."""
+
+
+def noise_levels(
+    steps: int, sigma_min: float, sigma_max: float, *, spacing: str = "karras", to_zero: bool = False
+) -> Tensor:
+    """The levels between which a sampler takes `steps` steps, (steps + 1,), decreasing, float64.
+
+    The score of data on a manifold grows without bound as the noise vanishes, so that a sampler has to stop early: at
+    sigma_min, which is the last level, or with `to_zero` by one last jump from there to the denoised point.
+
+    Args:
+        steps: at least 1.
+        sigma_min: the least noise level, above 0.
+        sigma_max: the first, above sigma_min.
+        spacing: one of `SPACINGS`.
+        to_zero: end with the level 0, which is one of the steps.
+
+    Raises:
+        InvalidInput: for an argument out of its range.
+    """
+    steps = check_int(steps, name="steps", low=1)
+    low = check_real(sigma_min, name="sigma_min", open_low=True)
+    high = check_real(sigma_max, name="sigma_max", low=low, open_low=True)
+    spaced = SPACINGS[check_choice(spacing, SPACINGS, name="spacing")]
+    count = steps - 1 if to_zero else steps
+    levels = spaced(torch.linspace(0, 1, count + 1, dtype=torch.float64), low, high)
+    levels[0] = high  # to the bit
+    if count:
+        levels[-1] = low
+    return torch.cat([levels, levels.new_zeros(1)]) if to_zero else levels

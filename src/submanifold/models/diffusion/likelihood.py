@@ -1,0 +1,169 @@
+r"""Log-densities of noised data from their scores, along the probability flow.
+
+A point x at noise level \sigma_min goes with dx / d\sigma = -\sigma s(x, \sigma) to \sigma_max, where the law is known
+well enough, and its log-density changes on the way (Song et al. 2021, arXiv 2011.13456, section 4.3; Chen et al. 2018,
+arXiv 1806.07366):
+
+.. math:: \log p_{\sigma_{min}}(x) = \log p_{\sigma_{max}}(x_{max})
+          - \int_{\sigma_{min}}^{\sigma_{max}} \sigma \, div \, s(x_\sigma, \sigma) \, d\sigma.
+
+For data on a manifold of dimension d this is a number for every \sigma_min, and has no limit: it grows as
+(D - d) \log 1 / \sigma_min.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from submanifold.checks import check_int, check_real
+from submanifold.errors import NonFiniteScore
+from submanifold.geometry import divergence, divergence_along
+from submanifold.models.diffusion.ode import integrate
+from submanifold.models.latents import normal
+
+__all__ = ["FlowLikelihood", "diffusion_bound", "flow_log_prob", "random_signs"]
+
+ScoreField = Callable[[Tensor, Tensor], Tensor]
+"""The score of points (n, D) under one noise level, (), (n, D)."""
+
+
+@dataclass(frozen=True)
+class FlowLikelihood:
+    """Log-densities of points under a noise level.
+
+    Attributes:
+        log_prob: in nats, (n,).
+        error: standard errors of the estimated divergence, (n,); zero where it is exact.
+        ends: where the points came to at the largest noise level, (n, D).
+    """
+
+    log_prob: Tensor
+    error: Tensor
+    ends: Tensor
+
+
+def flow_log_prob(
+    score: ScoreField,
+    x: Tensor,
+    sigma_min: float,
+    sigma_max: float,
+    log_prob_last: Callable[[Tensor], Tensor],
+    *,
+    directions: Tensor | None = None,
+    tolerance: float = 1e-5,
+    chunk_size: int | None = None,
+) -> FlowLikelihood:
+    r"""\log p_{\sigma_min}(x), with a solver of adaptive steps in \log \sigma (Dormand & Prince 1980, order 5).
+
+    Args:
+        score: of p_\sigma.
+        x: points (n, D).
+        sigma_min: the level at which they are scored.
+        sigma_max: the level at which the law is known.
+        log_prob_last: its log-density there, (n, D) to (n,).
+        directions: random ones, (k, n, D), of mean 0 and covariance I, along which the divergence is estimated; None
+            for the exact one, which takes D passes.
+        tolerance: relative error of a step; that of x is measured in units of \sigma_min at least.
+        chunk_size: coordinates or directions at a time, which bounds the memory.
+
+    Raises:
+        InvalidInput: for levels that are not 0 < sigma_min < sigma_max.
+        NonFiniteScore: where the score is not a number.
+    """
+    low = check_real(sigma_min, name="sigma_min", open_low=True)
+    high = check_real(sigma_max, name="sigma_max", low=low, open_low=True)
+    D, count = x.shape[1], 1 if directions is None else len(directions)
+
+    def slope(log_sigma: float, state: Tensor) -> Tensor:
+        sigma = state.new_tensor(math.exp(log_sigma))
+        y = state[:, :D]
+
+        def field(y: Tensor) -> Tensor:
+            return score(y, sigma)
+
+        if directions is None:
+            s, trace = divergence(field, y, chunk_size=chunk_size)
+            traces = trace[None]
+        else:
+            s, traces = divergence_along(field, y, directions, chunk_size=chunk_size)
+        if not s.isfinite().all():
+            raise NonFiniteScore(
+                f"the score is not finite at noise level {float(sigma):.4g} of the likelihood: give a larger sigma_min"
+            )
+        return sigma.square() * torch.cat([-s, traces.mT], dim=1)
+
+    start = torch.cat([x, x.new_zeros(len(x), count)], dim=1)
+    least = [low] * D + [1.0] * count  # errors of x matter in units of the noise
+    end = integrate(
+        slope, start, math.log(low), math.log(high), tolerance=tolerance, absolute=[tolerance * unit for unit in least]
+    )
+    ends, gained = end[:, :D], end[:, D:]
+    log_probs = log_prob_last(ends)[:, None] - gained
+    error = log_probs.std(dim=1) / math.sqrt(count) if count > 1 else torch.zeros_like(log_probs[:, 0])
+    return FlowLikelihood(log_probs.mean(dim=1), error, ends)
+
+
+def random_signs(count: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Independent signs, (count, *like.shape): directions whose estimate of a divergence has the least variance."""
+    u = torch.rand((check_int(count, name="count"), *like.shape), generator=generator, dtype=like.dtype)
+    return torch.where(u < 0.5, -1.0, 1.0).to(like)
+
+
+def diffusion_bound(
+    score: ScoreField,
+    x: Tensor,
+    sigma_min: float,
+    sigma_max: float,
+    log_prob_last: Callable[[Tensor], Tensor],
+    *,
+    levels: int = 32,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""A lower bound of the log-density of x under the reverse diffusion that begins at the law of the largest level.
+
+    .. math:: \log p(x) \ge -\tfrac D2 \log 2 \pi e \sigma_{min}^2 - KL(N(x, \sigma_{max}^2 I) \| p_{\sigma_{max}})
+              - \int \sigma^{-2} \, \mathbb{E} |x - D(x + \sigma \epsilon, \sigma)|^2 \, d \log \sigma
+
+    for the model whose last step is N(x_{\sigma_{min}}, \sigma_{min}^2 I) (Kingma et al. 2021, arXiv 2107.00630, eq. 12
+    and 15; Song et al. 2021, arXiv 2101.09258, theorem 3). The integral is estimated at two random levels in each of
+    `levels` strata, even in \log \sigma.
+
+    Args:
+        score: of p_\sigma.
+        x: points (n, D).
+        sigma_min: the least level.
+        sigma_max: the largest.
+        log_prob_last: log-density at that level, (n, D) to (n,).
+        levels: strata, two evaluations of the score each.
+        generator: of the noise.
+
+    Returns:
+        the bound in nats and its standard error, (n,) each.
+
+    Raises:
+        InvalidInput: for levels that are not 0 < sigma_min < sigma_max.
+    """
+    low = check_real(sigma_min, name="sigma_min", open_low=True)
+    high = check_real(sigma_max, name="sigma_max", low=low, open_low=True)
+    strata, width = check_int(levels, name="levels", low=2), math.log(high / low) / levels
+
+    def missed(stratum: int) -> Tensor:
+        u = float(torch.rand((), generator=generator, dtype=torch.float64))
+        sigma = x.new_tensor(low * math.exp(width * (stratum + u)))
+        noise = normal(x.shape, x, generator)
+        # x - D is sigma times what the network misses of the noise
+        return (noise + sigma * score(x + sigma * noise, sigma)).square().sum(dim=1)
+
+    with torch.no_grad():
+        pairs = torch.stack([torch.stack([missed(k), missed(k)]) for k in range(strata)])  # (levels, 2, n)
+        ends = torch.stack([log_prob_last(x + high * normal(x.shape, x, generator)) for _ in range(strata)])
+    D = x.shape[1]
+    last = ends.mean(dim=0) + 0.5 * D * math.log(2 * math.pi * math.e * high**2)
+    bound = last - width * pairs.mean(dim=1).sum(dim=0) - 0.5 * D * math.log(2 * math.pi * math.e * low**2)
+    variance = width**2 * (pairs[:, 0] - pairs[:, 1]).square().sum(dim=0) / 4 + ends.var(dim=0) / strata
+    return bound, variance.sqrt()

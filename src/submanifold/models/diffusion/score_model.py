@@ -1,0 +1,96 @@
+r"""What models of scores share: one language of noise levels, in the units of the data.
+
+y is x after preprocessing, a similarity, so that noise of one size in y is noise of one size in x.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from submanifold.errors import InvalidInput
+from submanifold.models.base import Model
+
+__all__ = ["ScoreModel"]
+
+_SLACK = 1e-3
+"""Relative rounding of a level that is let through at the ends of the range."""
+
+
+class ScoreModel(Model):
+    r"""Knows the score of p_\sigma = p * N(0, \sigma^2 I) at all noise levels of a range, by `_score`.
+
+    Attributes:
+        sigma_min: the least noise level, in units of y.
+        sigma_max: the largest.
+    """
+
+    sigma_min: float
+    sigma_max: float
+
+    def __init__(self, data_shape: Sequence[int], preprocess: Sequence[str] = ()) -> None:
+        super().__init__(data_shape, preprocess)
+        unequal = [name for name in self.preprocess.names if name not in ("scale", "dequantise")]
+        if unequal:
+            raise InvalidInput(
+                f'preprocess={list(preprocess)!r} is not accepted: {unequal[0]} makes noise unequal, give "scale" or '
+                '"dequantise"'
+            )
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The least and the largest noise level at which the score is known, in the units of the data."""
+        unit = self.preprocess.inverse_lipschitz()
+        return self.sigma_min * unit, self.sigma_max * unit
+
+    def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        r"""\nabla \log p_\sigma(x), shaped like x, in the units of the data.
+
+        Args:
+            x: points (n, *data_shape).
+            sigma: noise level in the units of the data, a number or (n,).
+
+        Raises:
+            InvalidInput: for a level outside `sigma_range`, or levels of another shape.
+        """
+        x, level, unit = self._received(x, sigma)
+        y = self.preprocess.forward(x).flatten(1)
+        return self._score(y, level).reshape(x.shape) / unit
+
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        r"""E[x_0 | x_0 + \sigma \epsilon = x] = x + \sigma^2 \nabla \log p_\sigma(x), shaped like x.
+
+        Tweedie's formula (Robbins 1956; Efron 2011, doi 10.1198/jasa.2011.tm11181, eq. 1.4). See `score` for arguments
+        and errors.
+        """
+        x, level, unit = self._received(x, sigma)
+        y = self.preprocess.forward(x).flatten(1)
+        step = level.square()[:, None] * self._score(y, level)
+        return x + unit * step.reshape(x.shape)
+
+    @abstractmethod
+    def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
+        """The score of preprocessed points (n, D) under noise (n,), (n, D)."""
+
+    def _denoise(self, y: Tensor, sigma: Tensor) -> Tensor:
+        """The mean of what preprocessed points (n, D) are under noise of one level (), (n, D)."""
+        return y + sigma.square() * self._score(y, sigma.expand(len(y)))
+
+    def _received(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Tensor, float]:
+        """Checked points, levels in units of y, (n,), and dx/dy."""
+        x = self.receive(x)
+        unit = self.preprocess.inverse_lipschitz()
+        level = torch.as_tensor(sigma, device=self.device, dtype=self.dtype) / unit
+        if level.shape not in ((), (len(x),)):
+            raise InvalidInput(
+                f"sigma has shape {tuple(level.shape)}: give a number or ({len(x)},), one for each point"
+            )
+        values = torch.func.debug_unwrap(level, recurse=True)
+        low, high = (1 - _SLACK) * self.sigma_min, (1 + _SLACK) * self.sigma_max
+        if not ((values >= low) & (values <= high) & (values > 0)).all():
+            low, high = self.sigma_range
+            raise InvalidInput(f"sigma={sigma!r} is not accepted: give a noise level in [{low:.4g}, {high:.4g}]")
+        return x, level.expand(len(x)), unit

@@ -1,0 +1,94 @@
+"""Samplers against the schedulers of diffusers, step by step on the same denoiser and the same noise levels."""
+
+import numpy as np
+import pytest
+import torch
+
+from submanifold.models.diffusion.samplers import ancestral, ddim, dpm_solver, euler, heun
+
+diffusers = pytest.importorskip("diffusers")
+
+VARIANCE, STEPS = 2.0, 20
+BETAS = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": 1000}
+
+
+def shrunk(x, sigma):
+    """D of N(0, VARIANCE I)."""
+    return x * VARIANCE / (VARIANCE + sigma**2)
+
+
+def start(n=6, D=4):
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def kept(scheduler):
+    r"""\bar\alpha of the training steps."""
+    return scheduler.alphas_cumprod.double()
+
+
+def run(scheduler, x, **kwargs):
+    """The scheduler's samples from x, in its own coordinates, told the noise of the denoiser at each step."""
+    for t in scheduler.timesteps:
+        bar = kept(scheduler)[int(t)]
+        sigma = ((1 - bar) / bar).sqrt()
+        eps = (x / bar.sqrt() - shrunk(x / bar.sqrt(), sigma)) / sigma
+        x = scheduler.step(eps, t, x, **kwargs).prev_sample
+    return x
+
+
+def levels(scheduler):
+    r"""\sigma = \sqrt{(1 - \bar\alpha) / \bar\alpha} of its steps, and 0 at the end."""
+    bar = kept(scheduler)[scheduler.timesteps.long()]
+    return torch.cat([((1 - bar) / bar).sqrt(), torch.zeros(1, dtype=torch.float64)])
+
+
+def ends(scheduler, x):
+    """x of its coordinates in ours, at its first level."""
+    return x / kept(scheduler)[int(scheduler.timesteps[0])].sqrt()
+
+
+@pytest.mark.parametrize("steps", [10, 50])
+def test_ddim(steps):
+    scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    x = start()
+    ours = ddim(shrunk, ends(scheduler, x), levels(scheduler))
+    torch.testing.assert_close(run(scheduler, x), ours, rtol=1e-4, atol=1e-4)
+
+
+def test_ddpm():
+    """All thousand steps, with its own noise: drawn alike, since both draw after each step but the last."""
+    scheduler = diffusers.DDPMScheduler(**BETAS, clip_sample=False, variance_type="fixed_small")
+    scheduler.set_timesteps(1000)
+    x = start()
+    theirs = run(scheduler, x, generator=torch.Generator().manual_seed(1))
+    ours = ancestral(shrunk, ends(scheduler, x), levels(scheduler), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_dpm_solver():
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        **BETAS, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero", lower_order_final=False,
+        timestep_spacing="trailing",
+    )  # fmt: skip
+    scheduler.set_timesteps(STEPS)
+    x = start()
+    theirs = run(scheduler, x)
+    ours = dpm_solver(shrunk, ends(scheduler, x), levels(scheduler))
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"), [("EulerDiscreteScheduler", euler), ("HeunDiscreteScheduler", heun)], ids=["euler", "heun"]
+)
+def test_along_the_flow(name, sampler):
+    scheduler = getattr(diffusers, name)(**BETAS, timestep_spacing="linspace")
+    scheduler.set_timesteps(STEPS)
+    sigmas = scheduler.sigmas.double()
+    own = torch.as_tensor(np.unique(sigmas.numpy())[::-1].copy())  # Heun's come twice
+    x = start() * own[0]
+    theirs = x
+    for t, sigma in zip(scheduler.timesteps, sigmas, strict=False):  # one more level than steps
+        eps = (theirs - shrunk(theirs, sigma)) / sigma
+        theirs = scheduler.step(eps, t, theirs).prev_sample
+    torch.testing.assert_close(theirs, sampler(shrunk, x, own), rtol=1e-4, atol=1e-4)
