@@ -34,7 +34,7 @@ from submanifold.models import (  # noqa: F401  (they register themselves)
     vq_vae,
 )
 from submanifold.models.base import Awareness, Model
-from submanifold.models.diffusion import oracles  # noqa: F401
+from submanifold.models.diffusion import diffusion, oracles  # noqa: F401
 from submanifold.models.registry import MODELS, PRESETS, Preset
 
 __all__ = ["CAPABILITIES", "MODELS", "Entry", "create", "describe", "names", "parameters_of"]

@@ -1,11 +1,12 @@
-"""Networks without opinions: multilayer perceptrons, small convolutional networks, causal networks, and how to ask
-for them by name."""
+"""Networks without opinions: multilayer perceptrons, small convolutional networks, causal networks, denoisers, and
+how to ask for them by name."""
 
 from submanifold._lazy import attach
 
 __all__ = [
     "ACTIVATIONS",
     "CAUSAL",
+    "DENOISERS",
     "MLP",
     "NETWORKS",
     "CausalNetwork",
@@ -13,11 +14,16 @@ __all__ = [
     "Constant",
     "ConvDecoder",
     "ConvEncoder",
+    "Denoiser",
+    "DenoiserMLP",
+    "ImageTransformer",
     "MaskedMLP",
     "PixelNetwork",
+    "UNet",
     "activation_lipschitz",
     "causal_network",
     "decoder",
+    "denoiser",
     "encoder",
 ]
 
@@ -30,11 +36,17 @@ __getattr__, __dir__ = attach(
         ),
         "ConvDecoder": "conv",
         "ConvEncoder": "conv",
+        "DENOISERS": "build",
+        "Denoiser": "conditional",
+        "DenoiserMLP": "denoiser_mlp",
+        "ImageTransformer": "transformer",
         "MLP": "mlp",
         "NETWORKS": "build",
         "PixelNetwork": "pixel",
+        "UNet": "unet",
         "activation_lipschitz": "activations",
         "decoder": "build",
+        "denoiser": "build",
         "encoder": "build",
     },
 )

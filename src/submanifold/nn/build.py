@@ -1,4 +1,4 @@
-"""Encoders and decoders by name: a network is an ingredient, looked up in one table."""
+"""Encoders, decoders and denoisers by name: a network is an ingredient, looked up in a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from torch import nn
 
 from submanifold.checks import check_choice, check_ints
 from submanifold.errors import InvalidInput
+from submanifold.nn.conditional import Denoiser
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
+from submanifold.nn.denoiser_mlp import DenoiserMLP
 from submanifold.nn.mlp import MLP
+from submanifold.nn.transformer import ImageTransformer
+from submanifold.nn.unet import UNet
 
-__all__ = ["NETWORKS", "Network", "decoder", "encoder"]
+__all__ = ["DENOISERS", "NETWORKS", "Network", "decoder", "denoiser", "encoder"]
 
 _SMALLEST_IMAGE = 16
 """Below this height or width an image has few enough pixels for a dense network."""
@@ -93,3 +97,38 @@ def decoder(network: str, in_features: int, data_shape: Sequence[int], hidden: S
     """
     shape = tuple(data_shape)
     return _choose(network, shape).decoder(in_features, shape, tuple(check_ints(hidden, name="hidden")))
+
+
+DENOISERS: dict[str, Callable[[Sequence[int], Sequence[int] | None, int], Denoiser]] = {
+    "mlp": DenoiserMLP,
+    "transformer": ImageTransformer,
+    "unet": UNet,
+}
+"""The networks of diffusion models by name, built as (data_shape, hidden, classes)."""
+
+
+def denoiser(
+    network: str, data_shape: Sequence[int], *, hidden: Sequence[int] | None = None, classes: int = 0
+) -> Denoiser:
+    """A network that maps points (n, *data_shape), their noise levels (n,) and, if there are classes, their labels (n,)
+    to (n, *data_shape).
+
+    Args:
+        network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise.
+        data_shape: shape of one point.
+        hidden: widths, of dense layers, of a U-Net at each size of image, or of a transformer's blocks; by default as
+            suits the shape.
+        classes: number of classes, or 0 for none.
+
+    Raises:
+        InvalidInput: for an unknown network, one of images on data that are none, or widths that it cannot have.
+    """
+    shape = tuple(data_shape)
+    check_choice(network, ["auto", *DENOISERS], name="network")
+    if network == "auto":
+        network = "unet" if len(shape) == 3 else "mlp"
+    if len(shape) != 3 and network != "mlp":
+        raise InvalidInput(
+            f'network={network!r} is not accepted for data of shape {shape}: it works on images, give "mlp"'
+        )
+    return DENOISERS[network](shape, hidden, classes)
