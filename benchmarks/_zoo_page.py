@@ -172,11 +172,13 @@ def _lead(runs: Mapping[str, Sequence[Entry]], tables: Mapping[str, Rows]) -> li
     images = [row for row in tables["digits"] if row["frechet"] != ""]
     if len(images) > 1:
         floor, *models = images
-        first = sorted(models, key=lambda row: row["frechet"]["mean"])[:3]
+        own = [row for row in models if "copies" not in row["verdict"]] or models  # who copies is near without merit
+        first = sorted(own, key=lambda row: row["frechet"]["mean"])[:3]
         nearest = _listed([f"{row['model']} ({_bound(row['frechet'])})" for row in first])
+        copiers = " that do not copy them" if len(own) < len(models) else ""
         said.append(
-            f"Of {_count(len(models), 'model')} of handwritten digits, the nearest to the data by Fréchet distance "
-            f"{'is' if len(first) == 1 else 'are'} {nearest}; real images are {_bound(floor['frechet'])} from each "
+            f"Of {_count(len(own), 'model')} of handwritten digits{copiers}, the nearest to the data by Fréchet "
+            f"distance {'is' if len(first) == 1 else 'are'} {nearest}; real images are {_bound(floor['frechet'])} from each "
             "other."
         )
     return said

@@ -385,6 +385,18 @@ def test_panels_follow_the_table_of_their_part(monkeypatch):
 
 
 @pytest.mark.usefixtures("bare")
+def test_a_model_that_copies_is_not_the_nearest():
+    entries = [
+        entry("digits", "ideal-denoiser", frechet=0.1, verdict="copies", standing="bad"),
+        entry("digits", "vae", frechet=5.0),
+    ]
+    text = " ".join(sentences(entries))
+    assert (
+        "Of 1 model of handwritten digits that do not copy them, the nearest to the data by Fréchet distance is vae"
+        in text
+    )
+
+
 def test_the_page_names_the_commands_that_measure_it_anew():
     both = [entry(part, name) for part in ("circle", "digits") for name in ABLE]
     assert commands(both, 3.0) == ["python -m benchmarks zoo --seeds 1 --minutes 3"]
