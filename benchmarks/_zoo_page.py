@@ -178,8 +178,8 @@ def _lead(runs: Mapping[str, Sequence[Entry]], tables: Mapping[str, Rows]) -> li
         copiers = " that do not copy them" if len(own) < len(models) else ""
         said.append(
             f"Of {_count(len(own), 'model')} of handwritten digits{copiers}, the nearest to the data by Fréchet "
-            f"distance {'is' if len(first) == 1 else 'are'} {nearest}; real images are {_bound(floor['frechet'])} from each "
-            "other."
+            f"distance {'is' if len(first) == 1 else 'are'} {nearest}; real images are "
+            f"{_bound(floor['frechet'])} from each other."
         )
     return said
 
