@@ -90,6 +90,14 @@ def test_an_ideal_denoiser_is_a_mixture_at_its_points():
     torch.testing.assert_close(model.denoise(model.points, 1e-3), model.points)  # it knows them by heart
 
 
+def test_an_ideal_denoiser_does_not_depend_on_how_points_are_grouped(monkeypatch):
+    model = ideal()
+    x = near(model)
+    expected = model.score(x, 0.3), model.log_prob_noised(x, 0.3)
+    monkeypatch.setattr("submanifold.models.diffusion.oracles._BUDGET", 7 * model.points.numel())
+    torch.testing.assert_close((model.score(x, 0.3), model.log_prob_noised(x, 0.3)), expected)
+
+
 def test_principal_components_are_found():
     x = subspace().sample(20_000, generator=torch.Generator().manual_seed(0))
     found = SubspaceGaussian((4,), 2).double()

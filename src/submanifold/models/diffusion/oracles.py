@@ -6,7 +6,7 @@ In all of them the score of p_\sigma is that of a formula or a sum, with nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -249,17 +249,18 @@ class IdealDenoiser(_Oracle):
         return self.preprocess.inverse(points[which].reshape(n, *self.data_shape))
 
     def _log_density(self, y: Tensor, sigma: Tensor) -> Tensor:
-        logits = self._logits(y, sigma)
+        sums = [logits.logsumexp(dim=1) for logits in self._blocks(y, sigma)]
         constant = self.ambient_dim * (0.5 * _LOG_2PI + sigma.log()) + math.log(len(self.points))
-        return logits.logsumexp(dim=1) - constant
+        return torch.cat(sums) - constant
 
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
-        rows = max(1, _BUDGET // max(self._fitted_points().numel(), 1))
-        means = [
-            self._logits(block, level).softmax(dim=1) @ self.points
-            for block, level in zip(torch.split(y, rows), torch.split(sigma, rows), strict=True)
-        ]
+        means = [logits.softmax(dim=1) @ self.points for logits in self._blocks(y, sigma)]
         return (torch.cat(means) - y) / sigma.square()[:, None]
+
+    def _blocks(self, y: Tensor, sigma: Tensor) -> Iterator[Tensor]:
+        """The logits of a few points at a time."""
+        rows = max(1, _BUDGET // max(self._fitted_points().numel(), 1))
+        yield from map(self._logits, torch.split(y, rows), torch.split(sigma, rows))
 
     def _logits(self, y: Tensor, sigma: Tensor) -> Tensor:
         """Log-weights of the training points at points (n, D), up to a constant, (n, N)."""
