@@ -27,7 +27,7 @@ __all__ = ["WEIGHTINGS", "Diffusion"]
 
 _CENTRE, _SPREAD = -0.5, 1.2
 """Of the logarithm of noise levels in training: Karras et al. 2022, table 1, whose data have deviation 1/2."""
-_PROBES = 16
+_PROBES = 8
 """Directions by which `log_prob` estimates a divergence."""
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -68,7 +68,7 @@ class Diffusion(ScoreModel):
         spacing: of its levels, one of `submanifold.models.diffusion.SPACINGS`.
         final_denoise: end with the denoised point, not at the least level.
         exact_dims: coordinates up to which `log_prob` is exact but for the solver, at the price of D passes; beyond,
-            its divergence is estimated along 16 directions that never change, and `log_prob_kind` is "estimate".
+            its divergence is estimated along 8 directions that never change, and `log_prob_kind` is "estimate".
         preprocess: names of the invertible maps applied first; they have to be similarities.
     """
 
@@ -92,7 +92,7 @@ class Diffusion(ScoreModel):
         sample_steps: int = 25,
         spacing: str = "karras",
         final_denoise: bool = True,
-        exact_dims: int = 64,
+        exact_dims: int = 16,
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
         super().__init__(data_shape, preprocess)
