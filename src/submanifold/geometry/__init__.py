@@ -10,6 +10,7 @@ __all__ = [
     "lipschitz_lower_bound",
     "lipschitz_upper_bound",
     "log_volume",
+    "random_signs",
     "singular_values",
 ]
 
@@ -23,6 +24,7 @@ __getattr__, __dir__ = attach(
         "lipschitz_lower_bound": "lipschitz",
         "lipschitz_upper_bound": "lipschitz",
         "log_volume": "spectrum",
+        "random_signs": "traces",
         "singular_values": "spectrum",
     },
 )

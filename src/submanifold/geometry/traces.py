@@ -9,7 +9,7 @@ from torch import Tensor
 
 from submanifold.checks import check_int
 
-__all__ = ["divergence", "divergence_along"]
+__all__ = ["divergence", "divergence_along", "random_signs"]
 
 Field = Callable[[Tensor], Tensor]
 """Maps points (n, D) to vectors (n, D), row by row."""
@@ -42,6 +42,14 @@ def divergence_along(
     """
     s, pull = _linearised(field, y)
     return s, _along(pull, directions, chunk_size)
+
+
+def random_signs(count: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Independent signs, (count, *like.shape): directions whose estimate of a divergence has the least variance."""
+    u = torch.rand(
+        (check_int(count, name="count"), *like.shape), generator=generator, device=like.device, dtype=like.dtype
+    )
+    return torch.where(u < 0.5, -1.0, 1.0).to(like)
 
 
 def _linearised(field: Field, y: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:

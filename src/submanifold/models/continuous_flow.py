@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from submanifold.checks import check_int, check_ints, check_real
 from submanifold.errors import InvalidInput
+from submanifold.geometry import random_signs
 from submanifold.models.base import LogProbKind, Objective
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
@@ -115,8 +116,8 @@ class ContinuousFlow(ExactLikelihood):
         exact = self.ambient_dim <= self.exact_dims
         if exact:
             self.log_prob_kind = "exact"
-        fixed = torch.rand(0 if exact else _PROBES, 1, self.ambient_dim, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("probes", _signs(fixed), persistent=False)
+        fixed = random_signs(_PROBES, torch.zeros(1, self.ambient_dim), torch.Generator().manual_seed(0))
+        self.register_buffer("probes", fixed[:0] if exact else fixed, persistent=False)
 
     def objectives(self) -> list[Objective]:
         # a network this small and smooth, which starts as no flow at all, takes long steps
@@ -125,7 +126,7 @@ class ContinuousFlow(ExactLikelihood):
     def loss(self, x: Tensor) -> Tensor:
         """Negative log-likelihood in nats, with the penalty, ()."""
         exact = self.log_prob_kind == "exact"
-        one = self.probes if exact else _signs(torch.rand(1, len(x), self.ambient_dim, device=x.device, dtype=x.dtype))
+        one = self.probes if exact else random_signs(1, x.flatten(1))
         log_prob, kinetic = self._score(x, one)
         return self.kinetic_penalty * kinetic.mean() / self.ambient_dim - log_prob.mean()
 
@@ -217,8 +218,3 @@ def _runge_kutta(slope: Callable[[Tensor, State], State], t: Tensor, h: float, s
     k3 = slope(t + h / 2, moved(h / 2, k2))
     k4 = slope(t + h, moved(h, k3))
     return moved(h / 6, tuple(a + 2 * b + 2 * c + d for a, b, c, d in zip(k1, k2, k3, k4, strict=True)))
-
-
-def _signs(uniform: Tensor) -> Tensor:
-    """Independent signs of numbers uniform on [0, 1)."""
-    return torch.where(uniform < 0.5, -1.0, 1.0).to(uniform)

@@ -8,8 +8,9 @@ import torch
 from scipy import stats
 
 from submanifold.errors import InvalidInput, NonFiniteScore, UnfittedModel
+from submanifold.geometry import random_signs
 from submanifold.models.diffusion.levels import noise_levels
-from submanifold.models.diffusion.likelihood import diffusion_bound, flow_log_prob, random_signs
+from submanifold.models.diffusion.likelihood import diffusion_bound, flow_log_prob
 from submanifold.models.diffusion.oracles import CircleScore, IdealDenoiser, SubspaceGaussian
 from submanifold.models.diffusion.samplers import SAMPLERS
 from submanifold.transport import circular_wasserstein, wasserstein

@@ -13,7 +13,6 @@ __all__ = [
     "diffusion_bound",
     "flow_log_prob",
     "noise_levels",
-    "random_signs",
 ]
 
 __getattr__, __dir__ = attach(
@@ -22,6 +21,6 @@ __getattr__, __dir__ = attach(
         **dict.fromkeys(("PATHS", "Path", "denoiser_of"), "paths"),
         **dict.fromkeys(("SAMPLERS", "Progress"), "samplers"),
         **dict.fromkeys(("SPACINGS", "noise_levels"), "levels"),
-        **dict.fromkeys(("FlowLikelihood", "diffusion_bound", "flow_log_prob", "random_signs"), "likelihood"),
+        **dict.fromkeys(("FlowLikelihood", "diffusion_bound", "flow_log_prob"), "likelihood"),
     },
 )

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_real
-from submanifold.geometry import jacobian
+from submanifold.geometry import jacobian, random_signs
 from submanifold.models.base import LogProbKind, Measure, Objective
 from submanifold.models.diffusion.levels import SPACINGS, noise_levels
-from submanifold.models.diffusion.likelihood import FlowLikelihood, flow_log_prob, random_signs
+from submanifold.models.diffusion.likelihood import FlowLikelihood, flow_log_prob
 from submanifold.models.diffusion.samplers import SAMPLERS, Progress
 from submanifold.models.diffusion.score_model import ScoreModel
 from submanifold.models.latents import normal
@@ -190,8 +190,8 @@ class Diffusion(ScoreModel):
         flat = y.flatten(1).detach()
         directions = None
         if self.log_prob_kind == "estimate":
-            one = random_signs(_PROBES, flat[:1], torch.Generator().manual_seed(0))
-            directions = one.expand(-1, len(flat), -1)
+            one = random_signs(_PROBES, flat[:1].cpu(), torch.Generator().manual_seed(0))
+            directions = one.to(flat).expand(-1, len(flat), -1)
         found = flow_log_prob(
             lambda y, sigma: self._score(y, sigma.expand(len(y))),
             flat,

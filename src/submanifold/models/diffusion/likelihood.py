@@ -26,7 +26,7 @@ from submanifold.geometry import divergence, divergence_along
 from submanifold.models.diffusion.ode import integrate
 from submanifold.models.latents import normal
 
-__all__ = ["FlowLikelihood", "diffusion_bound", "flow_log_prob", "random_signs"]
+__all__ = ["FlowLikelihood", "diffusion_bound", "flow_log_prob"]
 
 ScoreField = Callable[[Tensor, Tensor], Tensor]
 """The score of points (n, D) under one noise level, (), (n, D)."""
@@ -106,12 +106,6 @@ def flow_log_prob(
     log_probs = log_prob_last(ends)[:, None] - gained
     error = log_probs.std(dim=1) / math.sqrt(count) if count > 1 else torch.zeros_like(log_probs[:, 0])
     return FlowLikelihood(log_probs.mean(dim=1), error, ends)
-
-
-def random_signs(count: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Independent signs, (count, *like.shape): directions whose estimate of a divergence has the least variance."""
-    u = torch.rand((check_int(count, name="count"), *like.shape), generator=generator, dtype=like.dtype)
-    return torch.where(u < 0.5, -1.0, 1.0).to(like)
 
 
 def diffusion_bound(

@@ -6,6 +6,7 @@ In all of them the score of p_\sigma is that of a formula or a sum, with nothing
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -47,9 +48,9 @@ class _Oracle(ScoreModel):
         y = self.preprocess.forward(x).flatten(1)
         return self._log_density(y, level) - self.ambient_dim * math.log(unit)
 
+    @abstractmethod
     def _log_density(self, y: Tensor, sigma: Tensor) -> Tensor:
         """Log-density of noised points (n, D), noise (n,), in units of y, (n,)."""
-        raise NotImplementedError
 
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
         score: Tensor = torch.func.grad(lambda y: self._log_density(y, sigma).sum())(y)
@@ -153,7 +154,7 @@ class CircleScore(_Oracle):
     awareness = "aware"
     why = "its manifold is given"
 
-    frame: Tensor
+    origin: Tensor
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class CircleScore(_Oracle):
         D = check_int(self.ambient_dim, name="data_shape", low=2)
         self.circle = manifold("circle", kappa=kappa, mu=mu, radius=radius, ambient_dim=D, frame_seed=frame_seed)
         self.kappa, self.mu, self.radius = float(kappa), float(mu), float(radius)
-        self.register_buffer("frame", torch.from_numpy(self.circle.frame).float(), persistent=False)
+        self.register_buffer("origin", torch.zeros(()), persistent=False)  # knows device and dtype
 
     def prepare(self, x: Tensor) -> None:
         """Nothing: the law is given."""
