@@ -59,6 +59,8 @@ def _arguments(name: str, data: Dataset, latent_dim: int) -> dict[str, Any]:
     latents = accepted.get("latent_dim")
     if latents is not None and latents.default is latents.empty and "latent_dim" not in preset.options:
         arguments["latent_dim"] = latent_dim
+    if "levels" in accepted and data.lattice:
+        arguments["levels"] = round((float(data.x.max()) - float(data.x.min())) / data.lattice) + 1
     preprocess = preset.options.get("preprocess", accepted["preprocess"].default if "preprocess" in accepted else None)
     exact = (
         getattr(preset.model, "log_prob_kind", None) == "exact" and getattr(preset.model, "measure", "") == "ambient"
@@ -121,6 +123,10 @@ RECIPES: dict[str, Recipe] = {
             ("sinkhorn-generator", (800, 800), 128),
         )
     },
+    "autoregressive": Recipe(
+        "autoregressive mixture density (causal transformer), trained by maximum likelihood",
+        options={"learning_rate": 2e-3, "batch_size": 64},
+    ),
     "continuous-flow": Recipe(
         "continuous normalizing flow (neural ODE), trained by maximum likelihood",
         steps=(600, 600),
