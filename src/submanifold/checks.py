@@ -23,6 +23,7 @@ __all__ = [
     "check_real",
     "check_tensor",
     "from_torch",
+    "labels_of",
     "nearest_match",
     "points_of",
     "torch_ready",
@@ -74,6 +75,11 @@ def points_of(X: Any) -> Any:
     """The array behind X: the points of a data set, anything else as it is (a table with a column x included)."""
     points = getattr(X, "x", None)
     return points if isinstance(points, np.ndarray) or hasattr(points, "detach") else X
+
+
+def labels_of(X: Any) -> Any:
+    """The labels of a data set, (n,), or None: a column of that name in a table is data."""
+    return None if points_of(X) is X else getattr(X, "labels", None)
 
 
 def check_dense(x: Any, *, name: str) -> None:

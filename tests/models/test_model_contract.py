@@ -39,6 +39,14 @@ LONG = (
 LATTICE = ("categorical-vae", "logistic-vae", "pixelcnn")  # of values on evenly spaced levels
 IMAGES = ("image-flow", "pixelcnn")  # and no vectors
 SMALL = ("implicit-score-matching", "maf", "nsf")  # as many derivatives, or evaluations to sample, as coordinates
+FLOWS = (
+    "coupled-flow",
+    "ddpm",
+    "diffusion",
+    "flow-matching",
+    "ot-flow-matching",
+    "rectified-flow",
+)  # a log-density takes a hundred passes of eight directions
 CASES = [
     (name, shape)
     for name in models.names()
@@ -50,8 +58,19 @@ CASES = [
 ]
 
 
-def every(protocol=Model, *, most_coordinates=math.inf):
-    """All models that satisfy `protocol`, on all shapes up to a size; presets on large images in the slow suite."""
+def every(protocol=Model, *, most_coordinates=math.inf, scored=False):
+    """All models that satisfy `protocol`, on all shapes up to a size.
+
+    In the slow suite are presets on large images, and most of what is asked of flows: one of them is done in full on
+    vectors, and on small images where it is not `scored`.
+    """
+
+    def is_slow(name, shape):
+        if name not in FLOWS:
+            return math.prod(shape) > 64 and name not in models.MODELS
+        full = name == "diffusion"
+        return math.prod(shape) > 64 or (len(shape) == 3 and (scored or not full)) or (shape == (64,) and not full)
+
     able = {name for name in models.names() if isinstance(make(name, (1, 4, 4)), protocol)}
     chosen = [(name, shape) for name, shape in CASES if name in able and math.prod(shape) <= most_coordinates]
     return pytest.mark.parametrize(
@@ -61,7 +80,7 @@ def every(protocol=Model, *, most_coordinates=math.inf):
                 name,
                 shape,
                 id=f"{name}-{'x'.join(map(str, shape))}",
-                marks=[pytest.mark.slow] if math.prod(shape) > 64 and name not in models.MODELS else [],
+                marks=[pytest.mark.slow] if is_slow(name, shape) else [],
             )
             for name, shape in chosen
         ],
@@ -177,7 +196,7 @@ def test_samples(name, shape):
     assert torch.equal(four, model.sample(1))
 
 
-@every(Density)
+@every(Density, scored=True)
 def test_log_prob(name, shape):
     model = fitted(name, shape)
     x = data(name, shape)
@@ -234,7 +253,7 @@ def test_latents(name, shape):
         model.decode(torch.zeros(3, latent_dim(shape) + 1))
 
 
-@every(LocalScales, most_coordinates=64)
+@every(LocalScales, most_coordinates=64, scored=True)
 def test_local_scales(name, shape):
     model = fitted(name, shape)
     scales = model.local_scales(data(name, shape)[:4])
@@ -243,7 +262,7 @@ def test_local_scales(name, shape):
     assert (scales.diff(dim=1) <= 1e-12).all()
 
 
-@every_case
+@every(scored=True)
 def test_a_saved_model_comes_back_to_the_bit(name, shape, tmp_path):
     model = fitted(name, shape)
     again = sm.load(sm.save(model, tmp_path))
@@ -261,7 +280,7 @@ def test_a_saved_model_comes_back_to_the_bit(name, shape, tmp_path):
         assert torch.equal(*(m.sample(3, generator=g) for m, g in zip((model, again), generators, strict=True)))
 
 
-@every_case
+@every(scored=True)
 def test_double_precision(name, shape):
     model = copy.deepcopy(fitted(name, shape)).double()
     x = data(name, shape)[:4]

@@ -12,6 +12,9 @@ __all__ = [
     "names",
     "repair",
     "sample_quality",
+    "score_health",
+    "score_norm_growth",
+    "score_norms",
     "wasserstein_bound",
 ]
 
@@ -27,6 +30,8 @@ __getattr__, __dir__ = attach(
         "names": "catalogue",
         "repair": "mending",
         "sample_quality": "quality",
+        "score_health": "health",
+        **dict.fromkeys(("score_norm_growth", "score_norms"), "growth"),
         "wasserstein_bound": "bound",
     },
 )

@@ -29,6 +29,7 @@ from submanifold.lens.evidence import (
     draw,
     setting,
 )
+from submanifold.lens.health import score_health
 from submanifold.lens.mending import repair
 from submanifold.lens.outcome import Cell, ModelCard, Panel, Report
 from submanifold.lens.overfitting import manifold_overfitting
@@ -36,7 +37,7 @@ from submanifold.lens.panels import clouds, samples_figure, training_figure
 from submanifold.lens.quality import sample_quality
 from submanifold.lens.recipes import LARGE, recipe
 from submanifold.lens.words import headline
-from submanifold.models.base import Density, EncoderDecoder, Factored, Generator, LatentLaw, Model
+from submanifold.models.base import Density, EncoderDecoder, Factored, Generator, LatentLaw, Model, Score
 from submanifold.models.persistence import save
 from submanifold.training import Event, History, fit
 from submanifold.training.source import fingerprint
@@ -248,6 +249,11 @@ def _card(
         findings.append(autoencoder_audit(model, view, seed=seed))
     if isinstance(model, EncoderDecoder) and isinstance(model, LatentLaw):
         findings.append(wasserstein_bound(model, view, seed=seed))
+    if isinstance(model, Score):
+        fewer = (
+            {"samples": 200, "steps": 25} if view.held_out.is_image else {}
+        )  # hundreds of passes of a large network each
+        findings.append(score_health(model, view, seed=seed, **fewer))
     about = dict(facts)
     about["parameters"] = sum(p.numel() for p in model.parameters())
     if isinstance(model, Density):

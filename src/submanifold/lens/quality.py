@@ -6,7 +6,7 @@ Precision and recall after Kynkaanniemi et al. 2019 (arXiv 1904.06991), density 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from submanifold.transport.samples import pairwise_distances
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Balls", "prdc", "sample_quality"]
+__all__ = ["Balls", "copies", "novelty", "prdc", "sample_quality"]
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,6 @@ def sample_quality(
     balls, ceiling = prdc(a, b, k=k), prdc(a, c, k=k)
     sliced, kernel = sliced_wasserstein_test(y, x, seed=seed), mmd(y, x, seed=seed)
     own, others = (neighbors.query(train, points, 1).distances[:, 0] for points in (y, x))
-    closer = _closer(own, others)
-    copied, new = own < 0.1 * np.median(others), others < 0.1 * np.median(others)
     errors = data.errors(model, seed=seed)
     numbers = {
         "precision": proportion(balls.precise, meaning="samples inside a data ball"),
@@ -147,11 +145,7 @@ def sample_quality(
         "sliced_w1_p_value": Number(sliced.p_value, meaning="permutation p-value of sliced W1"),
         "mmd2": Number(kernel.statistic, meaning="unbiased squared MMD, Gaussian kernel at the median distance"),
         "mmd2_p_value": Number(kernel.p_value, meaning="permutation p-value of MMD"),
-        "closer_to_training": closer,
-        "copies": proportion(
-            copied, meaning="samples within a tenth of the usual distance of new data to the training data"
-        ),
-        "copies_of_data": proportion(new, meaning="held-out data as close as that: what chance alone makes"),
+        **novelty(own, others),
         **errors.numbers(),
     }
     if features is not None:
@@ -178,6 +172,29 @@ def sample_quality(
     )
 
 
+def novelty(own: Array, others: Array) -> dict[str, Number]:
+    """Whether samples repeat training data, from distances to the nearest training point.
+
+    Args:
+        own: of samples, (m,).
+        others: of held-out data, (n,).
+    """
+    near = 0.1 * np.median(others)
+    return {
+        "closer_to_training": _closer(own, others),
+        "copies": proportion(
+            own < near, meaning="samples within a tenth of the usual distance of new data to the training data"
+        ),
+        "copies_of_data": proportion(others < near, meaning="held-out data as close as that: what chance alone makes"),
+    }
+
+
+def copies(numbers: Mapping[str, Number]) -> bool:
+    """Whether samples repeat training data beyond what new data do by chance, by the numbers of `novelty`."""
+    repeated, closer = numbers["copies"], numbers["closer_to_training"]
+    return (repeated.low or 0.0) > 2 * numbers["copies_of_data"].value and (closer.low or 0.0) > 0.5
+
+
 def _closer(own: Array, others: Array) -> Number:
     """P(a sample is closer to the training data than a new point is), with DeLong's interval; 1/2 is novel."""
     wins = (own[:, None] < others[None]) + 0.5 * (own[:, None] == others[None])  # (m, n)
@@ -192,8 +209,7 @@ def _closer(own: Array, others: Array) -> Number:
 
 
 def _judge(numbers: dict[str, Number], errors: ManifoldErrors) -> tuple[str, str]:
-    copies, closer = numbers["copies"], numbers["closer_to_training"]
-    if (copies.low or 0.0) > 2 * numbers["copies_of_data"].value and (closer.low or 0.0) > 0.5:
+    if copies(numbers):
         return (
             "copies",
             "The model repeats its training data: regularise it, or train it on more data.",

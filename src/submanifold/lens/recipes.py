@@ -59,8 +59,6 @@ def _arguments(name: str, data: Dataset, latent_dim: int) -> dict[str, Any]:
     latents = accepted.get("latent_dim")
     if latents is not None and latents.default is latents.empty and "latent_dim" not in preset.options:
         arguments["latent_dim"] = latent_dim
-    if "levels" in accepted and data.lattice:
-        arguments["levels"] = round((float(data.x.max()) - float(data.x.min())) / data.lattice) + 1
     preprocess = preset.options.get("preprocess", accepted["preprocess"].default if "preprocess" in accepted else None)
     exact = (
         getattr(preset.model, "log_prob_kind", None) == "exact" and getattr(preset.model, "measure", "") == "ambient"
@@ -78,6 +76,13 @@ def _noise(data: Dataset) -> tuple[str, ...]:
 def _two_step(data: Dataset, latent_dim: int) -> TwoStep:
     autoencoder = Autoencoder(data.data_shape, latent_dim=latent_dim, hidden=(128, 128, 128))
     return TwoStep(autoencoder, Flow((latent_dim,), kind="spline-autoregressive"))
+
+
+def _categorical_vae(data: Dataset, latent_dim: int) -> Model:
+    """With room for as many levels as the data have."""
+    width = float(data.x.max()) - float(data.x.min())
+    levels = {} if data.lattice is None else {"levels": round(width / data.lattice) + 1}
+    return create("categorical-vae", data.data_shape, latent_dim=latent_dim, **levels)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -106,6 +111,11 @@ RECIPES: dict[str, Recipe] = {
         options={"patience": 5},
         make=lambda data, d: Flow((data.ambient_dim,), preprocess=_noise(data)),
     ),
+    "noised": Recipe(steps=(2000, 300)),
+    "noised-flow": Recipe(steps=(2000, 300)),
+    "mollified-flow": Recipe(steps=(2000, 1200)),  # its noise falls for 1000
+    "softflow": Recipe(steps=(2000, 300)),
+    "denoising-flow": Recipe(steps=(1500, 300), options={"learning_rate": 3e-3}),
     "two-step": Recipe(
         "autoencoder, then a normalizing flow on its latents",
         steps=(4000, 1500),
@@ -123,6 +133,11 @@ RECIPES: dict[str, Recipe] = {
             ("sinkhorn-generator", (800, 800), 128),
         )
     },
+    **{
+        name: Recipe(steps=(4000, 2000), options={"learning_rate": 2e-3, "ema": 0.998})
+        for name in ("diffusion", "ddpm", "flow-matching", "coupled-flow", "ot-flow-matching", "rectified-flow")
+    },
+    "categorical-vae": Recipe(make=_categorical_vae),
     "autoregressive": Recipe(
         "autoregressive mixture density (causal transformer), trained by maximum likelihood",
         options={"learning_rate": 2e-3, "batch_size": 64},

@@ -156,15 +156,17 @@ class Objective:
     `loss` maps a batch to a scalar, or to a mapping whose entry "loss" is minimised and whose other entries are
     logged; it draws its noise from torch's global generator, which the trainer seeds at every step. `every` is the
     number of steps between updates of these `parameters`, `learning_rate` a factor on the rate of the fit, `betas` the
-    decay rates of the two moments of Adam.
+    decay rates of the two moments of Adam. A `labelled` loss is called with the classes of the points too, (n,) int64,
+    which the data then have to have.
     """
 
     name: str
     parameters: Sequence[nn.Parameter]
-    loss: Callable[[Tensor], Tensor | Mapping[str, Tensor]]
+    loss: Callable[..., Tensor | Mapping[str, Tensor]]
     every: int = 1
     learning_rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
+    labelled: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from submanifold.models import (  # noqa: F401  (they register themselves)
     autoencoder,
     autoregressive,
     continuous_flow,
+    denoising_flow,
     discrepancy,
     discrete_vae,
     energy,
@@ -27,14 +28,16 @@ from submanifold.models import (  # noqa: F401  (they register themselves)
     mixture,
     noise_conditional,
     noise_contrastive,
+    noised,
     pixelcnn,
     score_matching,
+    soft_flow,
     two_step,
     vae,
     vq_vae,
 )
 from submanifold.models.base import Awareness, Model
-from submanifold.models.diffusion import diffusion, oracles  # noqa: F401
+from submanifold.models.diffusion import coupled_flow, diffusion, oracles  # noqa: F401
 from submanifold.models.registry import MODELS, PRESETS, Preset
 
 __all__ = ["CAPABILITIES", "MODELS", "Entry", "create", "describe", "names", "parameters_of"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.models import _zuko
+from submanifold.models.base import Awareness
+from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import preset, register
 
@@ -36,8 +39,11 @@ class Flow(ExactLikelihood):
     """
 
     family = "normalizing flow"
-    awareness = "unaware"
+    awareness: ClassVar[Awareness] = "unaware"
     why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
+
+    context: ClassVar[int] = 0
+    """How many numbers besides x the maps depend on, in subclasses that say them."""
 
     def __init__(
         self,
@@ -56,28 +62,35 @@ class Flow(ExactLikelihood):
             layers=check_int(transforms, name="transforms"),
             hidden=check_ints(hidden, name="hidden"),
             bins=check_int(bins, name="bins", low=2),
+            context=self.context,
         )
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` samples, (n, *data_shape)."""
-        u = torch.randn(
-            check_int(n, name="n"), self.ambient_dim, generator=generator, device=self.device, dtype=self.dtype
-        )
-        y = self.transform().inv(u).reshape(n, *self.data_shape)  # (n, *data_shape)
-        return self.preprocess.inverse(y)
+        like = torch.empty(0, device=self.device, dtype=self.dtype)
+        return self._generate(normal((check_int(n, name="n"), self.ambient_dim), like, generator))
 
     def _normalise(self, x: Tensor) -> Tensor:
         """u = T^{-1}(x), (n, D)."""
         u: Tensor = self.transform()(self.preprocess(x).flatten(1))
         return u
 
+    def _generate(self, u: Tensor, context: Tensor | None = None) -> Tensor:
+        """x = T(u), (n, *data_shape), of u (n, D)."""
+        y = self.transform(context).inv(u).reshape(len(u), *self.data_shape)  # (n, *data_shape)
+        return self.preprocess.inverse(y)
+
     def _log_prob(self, x: Tensor) -> Tensor:
         y, log_det = self.preprocess.forward_and_log_det(x)
-        y = y.flatten(1).contiguous()  # products of matrices round by strides
-        u, log_det_transform = self.transform().call_and_ladj(y)  # (n, D), (n,)
+        return self._log_density(y.flatten(1)) + log_det
+
+    def _log_density(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density of preprocessed points (n, D), (n,)."""
+        y = y.contiguous()  # products of matrices round by strides
+        u, log_det = self.transform(context).call_and_ladj(y)  # (n, D), (n,)
         log_base = -0.5 * (u.square() + math.log(2 * math.pi)).sum(dim=1)
-        total: Tensor = log_base + log_det_transform + log_det
+        total: Tensor = log_base + log_det
         return total
 
 

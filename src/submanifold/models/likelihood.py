@@ -27,7 +27,7 @@ class ExactLikelihood(Model):
     def objectives(self) -> list[Objective]:
         return [Objective("likelihood", list(self.parameters()), self.loss)]
 
-    def loss(self, x: Tensor) -> Tensor:
+    def loss(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """Negative log-likelihood in nats, ()."""
         return -self._log_prob(x).mean()
 

@@ -13,6 +13,7 @@ from submanifold.errors import InvalidInput
 from submanifold.nn.conditional import Denoiser
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
 from submanifold.nn.denoiser_mlp import DenoiserMLP
+from submanifold.nn.foreign import DiffusersNetwork, is_of_diffusers
 from submanifold.nn.mlp import MLP
 from submanifold.nn.transformer import ImageTransformer
 from submanifold.nn.unet import UNet
@@ -108,13 +109,14 @@ DENOISERS: dict[str, Callable[[Sequence[int], Sequence[int] | None, int], Denois
 
 
 def denoiser(
-    network: str, data_shape: Sequence[int], *, hidden: Sequence[int] | None = None, classes: int = 0
-) -> Denoiser:
+    network: str | nn.Module, data_shape: Sequence[int], *, hidden: Sequence[int] | None = None, classes: int = 0
+) -> nn.Module:
     """A network that maps points (n, *data_shape), their noise levels (n,) and, if there are classes, their labels (n,)
     to (n, *data_shape).
 
     Args:
-        network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise.
+        network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise; or a module, which is taken as it
+            is, or as `DiffusersNetwork` if it is one of diffusers.
         data_shape: shape of one point.
         hidden: widths, of dense layers, of a U-Net at each size of image, or of a transformer's blocks; by default as
             suits the shape.
@@ -124,6 +126,8 @@ def denoiser(
         InvalidInput: for an unknown network, one of images on data that are none, or widths that it cannot have.
     """
     shape = tuple(data_shape)
+    if isinstance(network, nn.Module):
+        return DiffusersNetwork(network, classes) if is_of_diffusers(network) else network
     check_choice(network, ["auto", *DENOISERS], name="network")
     if network == "auto":
         network = "unet" if len(shape) == 3 else "mlp"

@@ -29,13 +29,14 @@ def descend(
     moves its parameters on each k-th step only. The caller evaluates, writes and stops.
     """
     for step in range(start, steps):
-        x = points.batch(batches(step))
+        rows = batches(step)
+        x, labels = points.batch(rows), points.labels_at(rows)
         seed_noise(step)
         terms: dict[str, float] = {}
         for index, minimiser in enumerate(minimisers):
             if step % minimiser.objective.every == 0:
                 prefix = f"{minimiser.objective.name}_" if index else ""
-                moved = minimiser(x, learning_rate(step))
+                moved = minimiser(x, labels, learning_rate(step))
                 terms |= {prefix + name: value for name, value in moved.items()}
         average.update(step + 1)
         yield step + 1, terms

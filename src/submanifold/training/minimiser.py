@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Minimiser", "evaluate_loss"]
 
 
-def evaluate_loss(objective: Objective, x: Tensor) -> dict[str, Tensor]:
+def evaluate_loss(objective: Objective, x: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
     """The terms of the objective's loss on a batch; "loss" is the one that is minimised."""
-    result = objective.loss(x)
+    result = objective.loss(x, labels) if objective.labelled else objective.loss(x)
     terms = dict(result) if isinstance(result, Mapping) else {"loss": result}
     return {name: term if name == "loss" else torch.as_tensor(term).detach() for name, term in terms.items()}
 
@@ -35,8 +35,8 @@ class _Loss(nn.Module):
         self.weights = nn.ParameterList(objective.parameters)
         self.objective = objective
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return evaluate_loss(self.objective, x)
+    def forward(self, x: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        return evaluate_loss(self.objective, x, labels)
 
 
 class Minimiser:
@@ -61,15 +61,15 @@ class Minimiser:
         # the disk each time
         self.optimiser = adamw if accelerator.scaler is None else accelerator.prepare(adamw)
 
-    def __call__(self, x: Tensor, learning_rate: float) -> dict[str, float]:
-        """Take one step on the batch `x`; the terms of the loss before it, and the norm of its gradient.
+    def __call__(self, x: Tensor, labels: Tensor | None, learning_rate: float) -> dict[str, float]:
+        """Take one step on a batch; the terms of the loss before it, and the norm of its gradient.
 
         Raises:
             NotFinite: the loss or its gradient is not; nothing was updated.
         """
         for parameter in self.parameters:
             parameter.grad = None
-        terms = self._backward(x)
+        terms = self._backward(x, labels)
         norm = self._clipped_gradient_norm()
         values = {name: float(term.detach()) for name, term in terms.items()}
         self._require_finite(values["loss"], norm)
@@ -78,10 +78,10 @@ class Minimiser:
         self.optimiser.step()
         return values | {"gradient_norm": norm}
 
-    def _backward(self, x: Tensor) -> dict[str, Tensor]:
+    def _backward(self, x: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """The terms of the loss; its gradient is in the parameters."""
         try:
-            terms: dict[str, Tensor] = self.module(x)
+            terms: dict[str, Tensor] = self.module(x, labels)
             self.accelerator.backward(terms["loss"])
         except Exception as error:
             if not is_arithmetic(error) or not self.optimiser.state:  # before the first step: a mistake in the model

@@ -16,7 +16,7 @@ from submanifold.training.minimiser import Minimiser, evaluate_loss
 from submanifold.training.sampler import Batches
 from submanifold.training.seeds import seed_noise
 from submanifold.training.settings import Settings
-from submanifold.training.source import Points, chunks
+from submanifold.training.source import Points, row_chunks
 from submanifold.training.stopping import Best
 
 if TYPE_CHECKING:
@@ -101,10 +101,11 @@ class Optimisation:
         sums: dict[str, float] = {}
         n = 0
         size = self.settings.batch_size
-        for x in chunks(self.held, size, most=HELD_OUT_BATCHES * size):
+        for rows in row_chunks(len(self.held), size, most=HELD_OUT_BATCHES * size):
+            x, labels = self.held.batch(rows), self.held.labels_at(rows)
             try:
                 with self.accelerator.autocast():
-                    terms = evaluate_loss(self.stage.objectives[0], dequantised(self.model, x))
+                    terms = evaluate_loss(self.stage.objectives[0], dequantised(self.model, x), labels)
             except Exception as error:
                 if not is_arithmetic(error):
                     raise

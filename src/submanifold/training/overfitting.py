@@ -57,12 +57,15 @@ class Rise:
 
 
 class OverfittingWatch:
-    """Measures log-likelihood and smallest width of an ambient density that knows its local scales."""
+    """Measures log-likelihood and smallest width of an ambient density that knows its local scales.
+
+    Not of one that is aware of manifolds: its likelihood is not what it maximises, may rise without harm, and is dear.
+    """
 
     def __init__(self, model: Model, x: Tensor, gradients: int) -> None:
         """`x`: held-out data (n, *data_shape); `gradients`: points seen by training between two measurements."""
-        applies = isinstance(model, Density) and isinstance(model, LocalScales) and model.measure == "ambient"
-        self.model: Any = model if applies else None
+        knows = isinstance(model, Density) and isinstance(model, LocalScales) and model.measure == "ambient"
+        self.model: Any = model if knows and model.awareness != "aware" else None
         affordable = max(int(COST * gradients / LIKELIHOOD_GRADIENTS), FEWEST_LIKELIHOODS)
         self.x = x[: min(affordable, MOST_LIKELIHOODS)]
         self.n_scales = min(max(int(COST * gradients / model.ambient_dim), 1), MOST_SCALES)

@@ -18,21 +18,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from submanifold.checks import check_tensor, points_of
+from submanifold.checks import check_tensor, labels_of, points_of
 
-__all__ = ["MappedPoints", "Points", "PointsInMemory", "apply", "chunks", "fingerprint", "open_points", "split"]
+__all__ = [
+    "MappedPoints",
+    "Points",
+    "PointsInMemory",
+    "apply",
+    "chunks",
+    "fingerprint",
+    "open_points",
+    "row_chunks",
+    "split",
+]
 
 CHUNK = 1024
 """Points per call of a stage's transform."""
 
 
 class Points(Protocol):
-    """n points that can be asked for by row."""
+    """n points, and their labels if they have any, that can be asked for by row."""
+
+    labels: Tensor | None
 
     def __len__(self) -> int: ...
 
     def batch(self, rows: Tensor) -> Tensor:
         """The points at `rows`, (len(rows), *shape), on the training device."""
+        ...
+
+    def labels_at(self, rows: Tensor) -> Tensor | None:
+        """The labels at `rows`, (len(rows),) int64, on the training device; None where points have none."""
         ...
 
     def take(self, rows: Tensor) -> Points:
@@ -44,11 +60,22 @@ class Points(Protocol):
         ...
 
 
-class PointsInMemory:
+class _Labelled:
+    """Labels (n,), or None, kept on the training device."""
+
+    def __init__(self, labels: Tensor | None, device: torch.device) -> None:
+        self.device = device
+        self.labels = None if labels is None else labels.to(device)
+
+    def labels_at(self, rows: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[rows.to(self.device)]
+
+
+class PointsInMemory(_Labelled):
     """Points held as one tensor, on the training device where they fit."""
 
-    def __init__(self, x: Tensor, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, x: Tensor, device: torch.device, *, labels: Tensor | None = None) -> None:
+        super().__init__(labels, device)
         self.x = x.to(device) if _fits_on(device, x.nbytes) else x
 
     def __len__(self) -> int:
@@ -58,13 +85,13 @@ class PointsInMemory:
         return self.x[rows.to(self.x.device)].to(self.device)
 
     def take(self, rows: Tensor) -> PointsInMemory:
-        return PointsInMemory(self.x[rows.to(self.x.device)], self.device)
+        return PointsInMemory(self.x[rows.to(self.x.device)], self.device, labels=self.labels_at(rows))
 
     def everything(self) -> Tensor:
         return self.x
 
 
-class MappedPoints:
+class MappedPoints(_Labelled):
     """Points that stay in a file larger than memory; `transform` is applied to each batch anew."""
 
     def __init__(
@@ -74,12 +101,13 @@ class MappedPoints:
         device: torch.device,
         dtype: torch.dtype,
         *,
+        labels: Tensor | None = None,
         rows: NDArray[np.int64] | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        super().__init__(labels, device)
         self.array = array
         self.data_shape = data_shape
-        self.device = device
         self.dtype = dtype
         self.rows = np.arange(len(array)) if rows is None else rows
         self.transform = transform
@@ -101,6 +129,7 @@ class MappedPoints:
             self.data_shape,
             self.device,
             self.dtype,
+            labels=self.labels_at(rows),
             rows=self.rows[rows.cpu().numpy()],
             transform=self.transform,
         )
@@ -120,13 +149,15 @@ def open_points(
     Raises:
         InvalidInput: the points have another shape than the model's, are not numbers, or not finite.
     """
-    raw = points_of(X)
+    raw, labels = points_of(X), labels_of(X)
+    if labels is not None:
+        labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     if isinstance(raw, np.memmap) and _needed(raw, dtype) > _spare_memory() / 4:
         check_tensor(np.array(raw[:1]), data_shape, name=name)
-        return MappedPoints(raw, data_shape, device, dtype)
+        return MappedPoints(raw, data_shape, device, dtype, labels=labels)
     x = check_tensor(raw, data_shape, name=name).detach()
     _warn_of_rounding(x, dtype, name)
-    return PointsInMemory(x.to(dtype=dtype), device)
+    return PointsInMemory(x.to(dtype=dtype), device, labels=labels)
 
 
 def _warn_of_rounding(x: Tensor, dtype: torch.dtype, name: str) -> None:
@@ -151,17 +182,23 @@ def split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
     return points.take(order[n_held:].sort().values), points.take(order[:n_held].sort().values)
 
 
-def chunks(points: Points, size: int = CHUNK, *, most: int | None = None) -> Iterator[Tensor]:
-    """The points in order, `size` at a time, (size, *shape); the first `most` of them.
+def chunks(points: Points) -> Iterator[Tensor]:
+    """The points in order, some at a time, (CHUNK, *shape)."""
+    for rows in row_chunks(len(points), CHUNK):
+        yield points.batch(rows)
+
+
+def row_chunks(n: int, size: int, *, most: int | None = None) -> Iterator[Tensor]:
+    """The rows of n points in order, `size` at a time; the first `most` of them.
 
     A point that would be left alone at the end goes with those before it: laws are not seen in one point.
     """
-    n = len(points) if most is None else min(most, len(points))
+    n = n if most is None else min(most, n)
     ends = [*range(size, n, size), n]
     if len(ends) > 1 and ends[-1] - ends[-2] == 1:
         del ends[-2]
     for start, end in pairwise([0, *ends]):
-        yield points.batch(torch.arange(start, end))
+        yield torch.arange(start, end)
 
 
 @torch.no_grad()
@@ -176,19 +213,22 @@ def apply(transform: Callable[[Tensor], Tensor] | None, points: Points) -> Point
             points.data_shape,
             points.device,
             points.dtype,
+            labels=points.labels,
             rows=points.rows,
             transform=torch.no_grad()(transform),
         )
-    return PointsInMemory(torch.cat([transform(x) for x in chunks(points)]), first.device)
+    return PointsInMemory(torch.cat([transform(x) for x in chunks(points)]), first.device, labels=points.labels)
 
 
 def fingerprint(X: Any) -> str:
     """A digest of the shape, the type and the values of the data; of large data, of evenly spaced points."""
-    raw = points_of(X)
+    raw, labels = points_of(X), labels_of(X)
     raw = raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)
     step = max(raw.nbytes // 2**26, 1)
     digest = hashlib.blake2b(repr((raw.shape, str(raw.dtype))).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(raw[::step]).tobytes())
+    if labels is not None:
+        digest.update(np.asarray(labels, dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 

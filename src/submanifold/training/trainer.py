@@ -12,7 +12,7 @@ import torch
 
 from submanifold.checks import check_int, check_real
 from submanifold.errors import InvalidInput
-from submanifold.models.base import Model
+from submanifold.models.base import Model, Stage
 from submanifold.models.persistence import configuration
 from submanifold.training.events import Callback
 from submanifold.training.folder import RunFolder
@@ -116,6 +116,7 @@ def fit(
         check_int(checkpoint_every, name="checkpoint_every")
     with acceleration(precision, device) as accelerator, own_randomness(accelerator.device):
         train, held = _open_split(model, X, held_out, accelerator.device, seed)
+        _require_labels(stages, X=train, held_out=held)
         if patience is not None and held is None:
             raise InvalidInput(f"patience={patience} needs held-out data: give held_out > 0")
         folder = RunFolder(run, main=accelerator.is_main_process)
@@ -169,6 +170,18 @@ def _open_split(model: Model, X: Any, held_out: Any, device: torch.device, seed:
         return _require(points, 1, "X"), None
     check_real(held_out, name="held_out", high=0.9)
     return split(_require(points, 2, "X"), held_out, seed)
+
+
+def _require_labels(stages: Sequence[Stage], **given: Points | None) -> None:
+    """Refuse data without labels where a loss asks for them."""
+    if not any(objective.labelled for stage in stages for objective in stage.objectives):
+        return
+    for name, points in given.items():
+        if points is not None and points.labels is None:
+            raise InvalidInput(
+                f"{name} has no labels and the model has classes: give a submanifold.data.Dataset with labels, or a "
+                "model without classes"
+            )
 
 
 def _require(points: Points, least: int, name: str) -> Points:

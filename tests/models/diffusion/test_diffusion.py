@@ -9,7 +9,7 @@ import torch
 import submanifold as sm
 from submanifold.errors import InvalidInput, NonFiniteScore, UnfittedModel
 from submanifold.models import Diffusion
-from submanifold.models.diffusion.diffusion import WEIGHTINGS
+from submanifold.models.diffusion.probability_flow import WEIGHTINGS
 from submanifold.models.diffusion.samplers import SAMPLERS
 from submanifold.transport import circular_wasserstein
 
@@ -72,15 +72,17 @@ def test_the_loss_is_the_error_of_the_denoised_point(D, weighting):
     model = exact(D, scale=1.0, weighting=weighting)
     torch.manual_seed(0)
     x = normal(20_000, D)
-    sigma = model._training_levels(x)
-    expected = float(WEIGHTINGS[weighting](sigma).mean())
+    sigma = model._drawn_levels(x)
+    weight = WEIGHTINGS[weighting]
+    share = sigma.square() / (1 + sigma.square())  # of an error of the output in that of the denoised point, squared
+    expected = 1.0 if weight is None else float((weight(sigma) * share).mean())
     assert float(model.loss(x).detach()) == pytest.approx(expected, rel=0.05)
 
 
 def test_levels_in_training_are_within_the_range_and_reach_its_ends():
     torch.manual_seed(0)
     model = exact()
-    sigma = model._training_levels(torch.zeros(20_000, 2))
+    sigma = model._drawn_levels(torch.zeros(20_000, 2))
     assert float(sigma.min()) >= 0.999 * model.sigma_min
     assert float(sigma.max()) <= 1.001 * model.sigma_max
     assert float((sigma < 0.02).float().mean()) > 0.05

@@ -1,16 +1,17 @@
-"""At which noise levels a sampler stops: decreasing from sigma_max to sigma_min, under one set of names."""
+"""Which noise levels there are: where a sampler stops, from sigma_max to sigma_min, and which are drawn in training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from submanifold.checks import check_choice, check_int, check_real
-from submanifold.models.diffusion.paths import PATHS
+from submanifold.models.diffusion.paths import PATHS, Path
 
-__all__ = ["SPACINGS", "noise_levels"]
+__all__ = ["SPACINGS", "TRAINING_LEVELS", "noise_levels"]
 
 Spacing = Callable[[Tensor, float, float], Tensor]
 """Levels from the largest, at 0, to the least, at 1, of evenly spaced numbers u."""
@@ -80,3 +81,48 @@ def noise_levels(
     if count:
         levels[-1] = low
     return torch.cat([levels, levels.new_zeros(1)]) if to_zero else levels
+
+
+_CENTRE, _SPREAD = -0.5, 1.2
+"""Of the logarithm of noise levels in training: Karras et al. 2022, table 1, whose data have deviation 1/2."""
+
+Drawn = Callable[[Tensor, Path, float, float], Tensor]
+"""Levels (n,) between the least and the largest, for points (n, D) on a path."""
+
+
+def _evenly_in_log(y: Tensor, path: Path, low: float, high: float) -> Tensor:
+    first, last = math.log(low), math.log(high)
+    return (first + (last - first) * _uniform(y)).exp()
+
+
+def _half_log_normal(y: Tensor, path: Path, low: float, high: float) -> Tensor:
+    gaussian = torch.randn(len(y), device=y.device, dtype=y.dtype)
+    log_normal = (_CENTRE + _SPREAD * gaussian).exp().clamp(low, high)
+    first_half = torch.arange(len(y), device=y.device) < len(y) // 2
+    return torch.where(first_half, log_normal, _evenly_in_log(y, path, low, high))
+
+
+def _evenly_in_time(y: Tensor, path: Path, low: float, high: float) -> Tensor:
+    first, last = path.time(y.new_tensor([low, high]))
+    return path.level(first + (last - first) * _uniform(y)).clamp(low, high)
+
+
+def _logit_normal_in_time(y: Tensor, path: Path, low: float, high: float) -> Tensor:
+    t = torch.randn(len(y), device=y.device, dtype=y.dtype).sigmoid()
+    first_half = torch.arange(len(y), device=y.device) < len(y) // 2
+    return torch.where(first_half, path.level(t).clamp(low, high), _evenly_in_log(y, path, low, high))
+
+
+def _uniform(y: Tensor) -> Tensor:
+    return torch.rand(len(y), device=y.device, dtype=y.dtype)
+
+
+TRAINING_LEVELS: dict[str, Drawn] = {
+    "edm": _half_log_normal,
+    "log": _evenly_in_log,
+    "logit-normal": _logit_normal_in_time,
+    "uniform": _evenly_in_time,
+}
+"""Half of them log-normal (Karras et al. 2022) and half even in the logarithm; all even in the logarithm; half
+logit-normal in the path's time (Esser et al. 2024, arXiv 2403.03206, eq. 19) and half even in the logarithm; all even
+in the path's time."""

@@ -31,6 +31,7 @@ __all__ = [
     "as_prediction",
     "denoised_from",
     "denoiser_of",
+    "noise_from",
 ]
 
 PREDICTIONS = ("noise", "data", "velocity", "v", "score")
@@ -46,6 +47,22 @@ class Rates:
     noise: Tensor
     scale_rate: Tensor
     noise_rate: Tensor
+
+    def weights(self, kind: str) -> tuple[Tensor, Tensor]:
+        r"""(a, b) of the prediction a x_0 + b \epsilon that is called `kind`, each shaped like t.
+
+        Raises:
+            InvalidInput: for an unknown kind.
+        """
+        one, zero = torch.ones_like(self.scale), torch.zeros_like(self.scale)
+        check_choice(kind, PREDICTIONS, name="kind")
+        return {
+            "noise": (zero, one),
+            "data": (one, zero),
+            "velocity": (self.scale_rate, self.noise_rate),
+            "v": (-self.noise, self.scale),
+            "score": (zero, -1 / self.noise),
+        }[kind]
 
 
 class Path(ABC):
@@ -195,15 +212,20 @@ def denoised_from(kind: str, output: Tensor, x_t: Tensor, at: Rates) -> Tensor:
     Raises:
         InvalidInput: for an unknown kind.
     """
-    a, b = _weights(kind, at, x_t)
-    scale, noise = _like(at.scale, x_t), _like(at.noise, x_t)
+    a, b, scale, noise = _columns(kind, at, x_t)
     return (b * x_t - noise * output) / (b * scale - a * noise)
+
+
+def noise_from(kind: str, output: Tensor, x_t: Tensor, at: Rates) -> Tensor:
+    r"""The mean of \epsilon given x_t, from what a network of this kind says of it; see `denoised_from`."""
+    a, b, scale, noise = _columns(kind, at, x_t)
+    return (scale * output - a * x_t) / (b * scale - a * noise)
 
 
 def as_prediction(kind: str, denoised: Tensor, x_t: Tensor, at: Rates) -> Tensor:
     """What a network of this kind says of x_t where the mean of x_0 is `denoised`: the inverse of `denoised_from`."""
-    a, b = _weights(kind, at, x_t)
-    return a * denoised + b * (x_t - _like(at.scale, x_t) * denoised) / _like(at.noise, x_t)
+    a, b, scale, noise = _columns(kind, at, x_t)
+    return a * denoised + b * (x_t - scale * denoised) / noise
 
 
 def denoiser_of(
@@ -235,18 +257,10 @@ def denoiser_of(
     return denoise
 
 
-def _weights(kind: str, at: Rates, x: Tensor) -> tuple[Tensor, Tensor]:
-    r"""(a, b) of a prediction a x_0 + b \epsilon, each of the dimensions of x."""
-    one, zero = torch.ones_like(at.scale), torch.zeros_like(at.scale)
-    check_choice(kind, PREDICTIONS, name="kind")
-    a, b = {
-        "noise": (zero, one),
-        "data": (one, zero),
-        "velocity": (at.scale_rate, at.noise_rate),
-        "v": (-at.noise, at.scale),
-        "score": (zero, -1 / at.noise),
-    }[kind]
-    return _like(a, x), _like(b, x)
+def _columns(kind: str, at: Rates, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r"""a, b, \alpha and \beta, each of the dimensions of x."""
+    a, b = at.weights(kind)
+    return _like(a, x), _like(b, x), _like(at.scale, x), _like(at.noise, x)
 
 
 def _like(value: Tensor, x: Tensor) -> Tensor:

@@ -20,9 +20,23 @@ from torch import Tensor
 
 from submanifold.checks import check_real
 from submanifold.errors import InvalidInput, NonFiniteScore
+from submanifold.models.diffusion.ode import integrate
 from submanifold.models.latents import normal
 
-__all__ = ["SAMPLERS", "Denoiser", "Progress", "ancestral", "ddim", "dpm_solver", "euler", "euler_maruyama", "heun"]
+__all__ = [
+    "FLOW_SAMPLERS",
+    "SAMPLERS",
+    "Denoiser",
+    "Progress",
+    "Sampler",
+    "ancestral",
+    "ddim",
+    "dpm_solver",
+    "euler",
+    "euler_maruyama",
+    "heun",
+    "probability_flow",
+]
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """D of points (n, *data_shape) and one noise level, (), shaped like the points."""
@@ -39,6 +53,10 @@ class Progress:
     sigma: float
     x: Tensor
     denoised: Tensor
+
+
+_Look = Callable[[Tensor, float], Tensor]
+"""A denoiser that refuses what is not finite, of points and a level."""
 
 
 class Sampler(Protocol):
@@ -218,23 +236,68 @@ def euler_maruyama(
     return x
 
 
-SAMPLERS: dict[str, Sampler] = {
+def probability_flow(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    tolerance: float = 1e-4,
+    generator: torch.Generator | None = None,
+    callback: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    r"""The probability flow in the time \log \sigma, by steps that adapt to an error (Dormand & Prince 1980, order 5).
+
+    Levels are where it stops to tell. `tolerance` is the relative error of a step, and in units of the least level the
+    absolute one. See `euler` for the other arguments.
+    """
+    least = min(sigma for sigma in _checked(sigmas) if sigma > 0)
+    shape = x.shape
+    for step in _steps(denoise, x, sigmas, callback):
+        if step.after == 0:
+            step.x = step.denoised
+        else:
+            look = step.look
+
+            def slope(log_sigma: float, y: Tensor, look: _Look = look) -> Tensor:
+                return y - look(y.reshape(shape), math.exp(log_sigma)).flatten(1)
+
+            ends = integrate(
+                slope,
+                step.x.flatten(1),
+                math.log(step.sigma),
+                math.log(step.after),
+                tolerance=tolerance,
+                absolute=tolerance * least,
+            )
+            step.x = ends.reshape(shape)
+        x = step.x
+    return x
+
+
+FLOW_SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
     "heun": heun,
-    "heun-churn": partial(heun, churn=40.0, churn_range=(0.05, 50.0), churn_noise=1.003),
     "ddim": ddim,
-    "ancestral": ancestral,
     "dpm-solver++": dpm_solver,
+    "adaptive": probability_flow,
+}
+r"""By name, those that follow the flow dx / d\sigma = (x - D) / \sigma, whatever D is."""
+
+SAMPLERS: dict[str, Sampler] = {
+    **FLOW_SAMPLERS,
+    "heun-churn": partial(heun, churn=40.0, churn_range=(0.05, 50.0), churn_noise=1.003),
+    "ancestral": ancestral,
     "euler-maruyama": euler_maruyama,
 }
-"""By name; "heun-churn" has the settings of Karras et al. 2022, table 5, for ImageNet."""
+"""By name, all of them; those that add noise need a D that is the mean of the data. "heun-churn" has the settings of
+Karras et al. 2022, table 5, for ImageNet."""
 
 
 @dataclass
 class _Step:
     """One step from level `sigma` to `after`; whoever takes it sets `x`."""
 
-    look: Callable[[Tensor, float], Tensor]
+    look: _Look
     x: Tensor
     sigma: float
     after: float

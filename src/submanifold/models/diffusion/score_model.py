@@ -14,10 +14,21 @@ from torch import Tensor
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Model
 
-__all__ = ["ScoreModel"]
+__all__ = ["ScoreModel", "require_similarity"]
 
 _SLACK = 1e-3
 """Relative rounding of a level that is let through at the ends of the range."""
+
+
+def require_similarity(model: Model) -> None:
+    """Refuse preprocessing under which noise of one size in the data is of several sizes afterwards."""
+    names = model.preprocess.names
+    unequal = [name for name in names if name not in ("scale", "dequantise")]
+    if unequal:
+        raise InvalidInput(
+            f'preprocess={list(names)!r} is not accepted: {unequal[0]} makes noise unequal, give "scale" or '
+            '"dequantise"'
+        )
 
 
 class ScoreModel(Model):
@@ -33,12 +44,7 @@ class ScoreModel(Model):
 
     def __init__(self, data_shape: Sequence[int], preprocess: Sequence[str] = ()) -> None:
         super().__init__(data_shape, preprocess)
-        unequal = [name for name in self.preprocess.names if name not in ("scale", "dequantise")]
-        if unequal:
-            raise InvalidInput(
-                f'preprocess={list(preprocess)!r} is not accepted: {unequal[0]} makes noise unequal, give "scale" or '
-                '"dequantise"'
-            )
+        require_similarity(self)
 
     @property
     def sigma_range(self) -> tuple[float, float]:

@@ -1,0 +1,223 @@
+"""Paths, predictions and couplings of trained flows, against laws that are known."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import submanifold as sm
+from submanifold.data import Dataset
+from submanifold.errors import InvalidInput
+from submanifold.models.diffusion.coupled_flow import CoupledFlow
+from submanifold.models.diffusion.couplings import optimal_pairs
+from submanifold.models.diffusion.diffusion import Diffusion
+from submanifold.models.diffusion.levels import TRAINING_LEVELS
+from submanifold.models.diffusion.paths import PATHS, PREDICTIONS
+from submanifold.transport import circular_wasserstein
+
+WIDTH = 0.5
+"""Deviation of the Gaussian whose denoiser is known."""
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Told(torch.nn.Module):
+    """What the best network says of N(0, WIDTH^2 I) on a path, by linear regression on x_t."""
+
+    def __init__(self, path, kind):
+        super().__init__()
+        self.path, self.kind = PATHS[path](), kind
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x_t, level):
+        at = self.path.rates(self.path.time((4 * level).exp()))
+        a, b = at.weights(self.kind)
+        slope = (a * at.scale * WIDTH**2 + b * at.noise) / ((at.scale * WIDTH).square() + at.noise.square())
+        return slope[:, None] * x_t
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_all_paths_and_predictions_are_one_denoiser(path, prediction):
+    """Score, denoised point and log-density are the Gaussian's whatever the network says, and on whichever path."""
+    model = Diffusion((3,), network=Told(path, prediction), path=path, prediction=prediction, preprocess=()).double()
+    model.reference.variances.fill_(WIDTH**2)
+    x = normal(6, 3)
+    for sigma in (torch.full((6,), 0.05).double(), torch.linspace(0.02, 10, 6).double()):
+        variance = WIDTH**2 + sigma[:, None] ** 2
+        torch.testing.assert_close(model.score(x, sigma), -x / variance)
+        torch.testing.assert_close(model.denoise(x, sigma), WIDTH**2 * x / variance)
+    if path != "ve" and prediction == "v":
+        variance = WIDTH**2 + model.sigma_min**2
+        expected = -0.5 * (x.square().sum(dim=1) / variance + 3 * math.log(2 * math.pi * variance))
+        torch.testing.assert_close(model.log_prob_at(x, tolerance=1e-6).log_prob, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_the_best_network_says_minimises_the_loss(path, prediction):
+    """Its error is smaller than when it says 2% more or less."""
+    model = Diffusion((2,), network=Told(path, prediction), path=path, prediction=prediction, preprocess=()).double()
+    x, losses = WIDTH * normal(20_000, 2), []
+    best = model.network.forward
+    for factor in (0.98, 1.0, 1.02):
+        model.network.forward = lambda x_t, level, factor=factor: factor * best(x_t, level)
+        torch.manual_seed(1)
+        losses.append(float(model.loss(x)))
+    assert losses[1] < min(losses[0], losses[2])
+
+
+@pytest.mark.parametrize("name", TRAINING_LEVELS)
+@pytest.mark.parametrize("path", PATHS)
+def test_levels_in_training_stay_in_their_range_and_reach_down(name, path):
+    torch.manual_seed(0)
+    sigma = TRAINING_LEVELS[name](torch.zeros(20_000, 1), PATHS[path](), 0.01, 20.0)
+    assert sigma.shape == (20_000,)
+    assert 0.0099 <= float(sigma.min()) < 0.05
+    assert 1.0 < float(sigma.max()) <= 20.001
+
+
+def test_optimal_pairs_are_the_best_of_all_orders():
+    x, noise = normal(6, 2), normal(6, 2, seed=1)
+    found = optimal_pairs(x, noise)
+    least = min((x - noise[list(order)]).square().sum() for order in itertools.permutations(range(6)))
+    torch.testing.assert_close((x - found).square().sum(), least)
+    assert torch.equal(found.sort(dim=0).values, noise.sort(dim=0).values)  # the same noise in another order
+
+
+def test_chunks_are_assigned_apart():
+    x, noise = normal(10, 2), normal(10, 2, seed=1)
+    apart = torch.cat([optimal_pairs(x[:5], noise[:5]), optimal_pairs(x[5:], noise[5:])])
+    assert torch.equal(optimal_pairs(x, noise, chunk=5), apart)
+
+
+def two_classes(n=2000):
+    """Points about -2 and 2, of deviation 1/2."""
+    labels = np.arange(n) % 2
+    x = (4 * labels - 2)[:, None] + 0.5 * np.random.default_rng(0).standard_normal((n, 1))
+    return Dataset(x.astype(np.float32), labels=labels)
+
+
+@pytest.fixture(scope="module", params=[Diffusion, CoupledFlow])
+def conditional(request):
+    torch.manual_seed(0)
+    model = request.param((1,), hidden=(64, 64), classes=2, unlabelled=0.2)
+    sm.fit(model, two_classes(), steps=600, learning_rate=3e-3, ema=0.99, progress=False)
+    return model
+
+
+def drawn(model, n=1000, **kwargs):
+    return model.sample(n, generator=torch.Generator().manual_seed(0), **kwargs)[:, 0]
+
+
+def test_labels_choose_the_class(conditional):
+    for label, centre in ((0, -2.0), (1, 2.0)):
+        x = drawn(conditional, labels=label)
+        assert float(x.mean()) == pytest.approx(centre, abs=0.25)
+        assert float(x.std()) == pytest.approx(0.5, abs=0.15)
+    each = torch.arange(1000) % 2
+    assert float(((drawn(conditional, labels=each) > 0) == each.bool()).float().mean()) > 0.97
+
+
+def test_without_labels_it_has_the_law_of_all_classes(conditional):
+    x = drawn(conditional)
+    assert 0.35 < float((x > 0).float().mean()) < 0.65
+    assert float(x.abs().mean()) == pytest.approx(2.0, abs=0.3)
+
+
+def test_log_densities_know_the_class(conditional):
+    x = torch.tensor([[2.0], [-2.0]])
+    sure, other = (conditional.log_prob_at(x, labels=label).log_prob for label in (1, 0))
+    assert float(sure[0] - other[0]) > 5
+    assert float(other[1] - sure[1]) > 5
+    # the law of all classes is half of each
+    assert float(conditional.log_prob(x)[0]) == pytest.approx(float(sure[0]) - math.log(2), abs=0.5)
+
+
+def test_guidance_is_what_its_formula_says(conditional):
+    y, sigma, labels = torch.linspace(-3, 3, 8)[:, None], torch.tensor(0.7), torch.ones(8, dtype=torch.int64)
+    with torch.no_grad():
+        plain = conditional._denoiser(labels, 0.0)(y, sigma)
+        free = conditional._denoiser(None, 0.0)(y, sigma)
+        guided = conditional._denoiser(labels, 1.5)(y, sigma)
+    torch.testing.assert_close(guided, 2.5 * plain - 1.5 * free)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.sample(3, guidance=1.0), "guidance=1.0 needs labels"),
+        (lambda m: m.sample(3, labels=2), "labels=2 are not accepted: give whole numbers from 0 to 1"),
+        (lambda m: m.sample(3, labels=torch.tensor([0, 1])), "one or 3"),
+        (lambda m: m.sample(3, labels=torch.tensor([0.0, 1.0, 1.0])), "whole numbers"),
+        (lambda m: m.sample(3, labels=0, guidance=-1.0), "guidance=-1"),
+        (lambda m: Diffusion((1,)).receive_labels(0, 3), "a model without classes"),
+        (lambda m: CoupledFlow((1,), sampler="ancestral"), "sampler='ancestral'"),
+        (lambda m: CoupledFlow((1,), coupling="best"), "coupling='best'"),
+        (lambda m: CoupledFlow((1,), reflows=1, classes=2), "reflows=1 with classes=2"),
+        (lambda m: CoupledFlow((2,), preprocess=("standardise",)), "standardise makes noise unequal"),
+        (lambda m: Diffusion((1,), path="straight"), "path='straight'"),
+        (lambda m: Diffusion((1,), prediction="image"), "prediction='image'"),
+    ],
+)
+def test_refusals(conditional, call, words):
+    with pytest.raises(InvalidInput, match=words):
+        call(conditional)
+
+
+@pytest.fixture(scope="module", params=["ot-flow-matching", "rectified-flow"])
+def coupled(request):
+    torch.manual_seed(0)
+    model = sm.models.create(request.param, (2,), hidden=(64, 64), sigma_min=0.05)
+    x = np.random.default_rng(0).standard_normal((2000, 2)) * [2.0, 0.5] + [1.0, -1.0]
+    sm.fit(model, x, steps=400, learning_rate=3e-3, ema=0.99, progress=False)
+    return model
+
+
+def test_its_density_integrates_to_one(coupled):
+    side = torch.linspace(-9, 9, 46)
+    grid = torch.cartesian_prod(side, side)
+    mass = float(coupled.log_prob(grid).double().exp().sum() * (side[1] - side[0]) ** 2)
+    assert mass == pytest.approx(1.0, abs=0.01)
+
+
+def test_widths_are_what_the_log_density_says_of_the_flow(coupled):
+    """log p(x) = log p_max(z) - log |det dx/dz|, z the end of x, so that widths multiply to that determinant."""
+    x = coupled.sample(20, generator=torch.Generator().manual_seed(0))
+    scored = coupled.log_prob_at(x, tolerance=1e-6)
+    start = 0.5 * 2 * math.log(1 + coupled.sigma_max**2)
+    expected = start + coupled.reference.log_prob(scored.ends, coupled.sigma_max) - scored.log_prob
+    torch.testing.assert_close(coupled.local_scales(x).log().sum(dim=1), expected, rtol=0, atol=0.05)
+
+
+def test_a_flow_that_is_trained_on_its_own_pairs_is_straighter():
+    """Of two modes: after one reflow a single step does what takes many before."""
+    x, errors = two_classes().x, []
+    for reflows in (0, 1):
+        torch.manual_seed(0)
+        model = CoupledFlow((1,), coupling="independent", reflows=reflows, hidden=(64, 64))
+        sm.fit(model, x, steps=600, learning_rate=3e-3, ema=0.99, progress=False)
+        many, few = (np.sort(drawn(model, steps=steps, sampler="euler").numpy()) for steps in (100, 3))
+        errors.append(float(np.abs(many - few).mean()))
+    assert errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("D", [2, 20])
+@pytest.mark.parametrize("name", ["flow-matching", "ot-flow-matching", "rectified-flow", "ddpm"])
+def test_a_law_on_a_circle_is_learned(name, D, seed):
+    """W_1 along it below twice its floor, and half of the samples nearer than 0.03."""
+    circle = sm.data.manifold("circle", kappa=1.0, ambient_dim=D)
+    torch.manual_seed(seed)
+    model = sm.models.create(name, (D,))
+    sm.fit(model, circle.sample(5000, seed=seed), steps=4000, learning_rate=2e-3, ema=0.998, seed=seed, progress=False)
+    x = model.sample(2000, generator=torch.Generator().manual_seed(seed)).double().numpy()
+    true = [circle.angle(circle.sample(2000, seed=1000 * (seed + 1) + k)) for k in range(20)]
+    floor = np.mean([circular_wasserstein(a, b) for a, b in zip(true[:10], true[10:], strict=True)])
+    assert np.mean([circular_wasserstein(circle.angle(x), a) for a in true[:10]]) < 2 * floor
+    assert np.median(circle.distance(x)) < 0.03
