@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from submanifold.data.lattice import lattice_spacing
 from submanifold.errors import InvalidInput
 
-__all__ = ["MAPS", "Dequantise", "Lattice", "Logit", "Map", "Scale", "Standardise"]
+__all__ = ["MAPS", "Dequantise", "Lattice", "Logit", "Map", "Scale", "Standardise", "Whiten"]
 
 _OFF = 1e-2
 """How far from a level a value may be, in steps: rounding in float32 of values with thousands of levels."""
@@ -97,6 +97,54 @@ class Standardise(_Affine):
         varies = deviation > 1e-6 * x.abs().amax(0)
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, deviation, _rms_deviation(x, mean)))
+
+
+class Whiten(Map):
+    r"""u = S^{-1/2} V^T (x - m), with V diag(S) V^T the covariance of the features and m their mean.
+
+    Of images the features are the channels, and all pixels of all images together have mean 0 and covariance I. A
+    direction of which the deviation is below 10^{-3} of the largest hardly varies, and is divided by that instead.
+    """
+
+    mean: Tensor
+    directions: Tensor
+    deviations: Tensor
+
+    def __init__(self, data_shape: Sequence[int]) -> None:
+        super().__init__(data_shape)
+        features = data_shape[0]
+        self.repeats = math.prod(data_shape[1:])
+        self.register_buffer("mean", torch.zeros(features, *[1] * (len(data_shape) - 1)))
+        self.register_buffer("directions", torch.eye(features))
+        self.register_buffer("deviations", torch.ones(features))
+
+    def fit(self, x: Tensor) -> None:
+        _rms_deviation(x, x.mean(0))  # refuses points that all coincide
+        rows = x.flatten(2).movedim(1, 2).flatten(0, 1) if x.ndim > 2 else x  # (n, features)
+        mean = rows.mean(0)
+        variances, directions = torch.linalg.eigh((rows - mean).mT @ (rows - mean) / len(rows))
+        deviations = variances.clamp(min=0).sqrt()
+        self.mean.copy_(mean.reshape(self.mean.shape))
+        self.directions.copy_(directions)
+        self.deviations.copy_(deviations.clamp(min=1e-3 * float(deviations.max())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._mixed((self.directions / self.deviations).mT, x - self.mean)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return self._mixed(self.directions * self.deviations, u) + self.mean
+
+    def _mixed(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """A matrix times the features of each point."""
+        first, matrix = self.event_dims[0], matrix.to(x.dtype)
+        return (matrix @ x.movedim(first, -1)[..., None])[..., 0].movedim(-1, first)
+
+    def log_det(self, x: Tensor) -> Tensor:
+        batch = x.shape[: x.ndim + self.event_dims[0]]
+        return (-self.repeats * self.deviations.double().log().sum()).to(x.dtype).expand(batch)
+
+    def inverse_lipschitz(self) -> float:
+        return float(self.deviations.max())
 
 
 class Dequantise(Map):
@@ -258,6 +306,7 @@ MAPS: dict[str, Callable[[Sequence[int]], Map]] = {
     "logit": Logit,
     "scale": Scale,
     "standardise": Standardise,
+    "whiten": Whiten,
 }
 
 

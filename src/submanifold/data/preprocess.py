@@ -29,8 +29,8 @@ class Preprocess(nn.Module):
     `torch.func` transforms (in training mode "dequantise" asks for `randomness="different"`).
 
     Args:
-        names: any of "scale", "standardise", "dequantise", "logit", "lattice", applied in this order; "dequantise" and
-            "lattice", which look at the levels of the data, first.
+        names: any of "scale", "standardise", "whiten", "dequantise", "logit", "lattice", applied in this order;
+            "dequantise" and "lattice", which look at the levels of the data, first.
         data_shape: shape of one point.
 
     Raises:

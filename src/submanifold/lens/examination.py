@@ -250,10 +250,8 @@ def _card(
     if isinstance(model, EncoderDecoder) and isinstance(model, LatentLaw):
         findings.append(wasserstein_bound(model, view, seed=seed))
     if isinstance(model, Score):
-        fewer = (
-            {"samples": 200, "steps": 25} if view.held_out.is_image else {}
-        )  # hundreds of passes of a large network each
-        findings.append(score_health(model, view, seed=seed, **fewer))
+        count = 200 if view.held_out.is_image else 1000  # each takes hundreds of passes, of a network that is larger
+        findings.append(score_health(model, view, samples=count, seed=seed))
     about = dict(facts)
     about["parameters"] = sum(p.numel() for p in model.parameters())
     if isinstance(model, Density):

@@ -78,10 +78,12 @@ def critic_network(
 ) -> nn.Module:
     """A critic of data (n, *data_shape) with scores (n, features); without `level`, no constant is added to them.
 
+    A score has no place, so that "spatial" networks have "conv" critics.
+
     Raises:
         InvalidInput: as `submanifold.nn.encoder`.
     """
-    critic: nn.Module = encoder(network, data_shape, features, hidden)
+    critic: nn.Module = encoder("conv" if network == "spatial" else network, data_shape, features, hidden)
     if not level:
         last = [module for module in critic.modules() if isinstance(module, nn.Linear)][-1]
         last.register_parameter("bias", None)

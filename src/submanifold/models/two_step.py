@@ -14,7 +14,9 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from submanifold import nn
 from submanifold.checks import check_choice, check_real
+from submanifold.data.preprocess import Preprocess
 from submanifold.errors import InvalidInput, OffManifold, UnfittedModel
 from submanifold.geometry import jacobian, log_volume
 from submanifold.models.base import (
@@ -27,7 +29,7 @@ from submanifold.models.base import (
     Stage,
 )
 from submanifold.models.precision import double
-from submanifold.models.registry import register
+from submanifold.models.registry import preset, register
 
 __all__ = ["OnManifoldDensity", "TwoStep"]
 
@@ -84,7 +86,10 @@ class TwoStep(Model):
 
     Args:
         autoencoder: a model that encodes and decodes; its own law, if it has one, is not used.
-        law: a density of vectors (latent_dim,) that samples, or the name of one, which is then made with its defaults.
+        law: a density that samples, of vectors (latent_dim,) or of images with as many coordinates, for autoencoders
+            whose latents are images, flattened; or the name of one, which is then made with its defaults.
+        whiten: whether the law is that of whitened latents, uncorrelated and of variance 1, by an invertible affine
+            map; of latents that are images, of their channels. Latents that are encoded and decoded are as before.
         residual_quantile: points are refused beyond this quantile of the residuals of held-out data.
         train_autoencoder: whether training begins with the autoencoder, or takes it as it is.
     """
@@ -103,6 +108,7 @@ class TwoStep(Model):
         autoencoder: Model,
         law: Model | str = "flow",
         *,
+        whiten: bool = False,
         residual_quantile: float = 0.99,
         train_autoencoder: bool = True,
     ) -> None:
@@ -114,6 +120,8 @@ class TwoStep(Model):
         self.train_autoencoder = train_autoencoder
         self.autoencoder = autoencoder
         self.law = _make_law(law, self.latent_dim)
+        self.whiten = bool(whiten)
+        self.whitening = Preprocess(("whiten",) if whiten else (), self.law.data_shape)
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
     @classmethod
@@ -128,9 +136,13 @@ class TwoStep(Model):
         network: str = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
+        whiten: bool = False,
         residual_quantile: float = 0.99,
     ) -> TwoStep:
-        """A two-step model from the names of its parts; the arguments are those of the autoencoder and of `TwoStep`."""
+        """A two-step model from the names of its parts; the arguments are those of the autoencoder and of `TwoStep`.
+
+        A law by name is one of images if the network makes its latents images: "spatial".
+        """
         first = _create(
             autoencoder,
             data_shape,
@@ -140,7 +152,9 @@ class TwoStep(Model):
             preprocess=preprocess,
             full_latent=full_latent,
         )
-        return cls(first, law, residual_quantile=residual_quantile)
+        if network == "spatial" and isinstance(law, str):
+            law = _create(law, nn.spatial_shape(data_shape, latent_dim))
+        return cls(first, law, whiten=whiten, residual_quantile=residual_quantile)
 
     @property
     def log_prob_kind(self) -> LogProbKind:
@@ -149,22 +163,25 @@ class TwoStep(Model):
 
     def stages(self) -> list[Stage]:
         first = self.autoencoder.stages() if self.train_autoencoder else []
+        whitening = [Stage("whitening", transform=self._shaped, prepare=self.whitening.fit)] if self.whiten else []
         return [
             *(replace(stage, name=f"autoencoder: {stage.name}") for stage in first),
+            *whitening,
             *(self._on_latents(stage) for stage in self.law.stages()),
             Stage("residual threshold", finish=self.calibrate),
         ]
 
     def _on_latents(self, stage: Stage) -> Stage:
-        """A stage of the law as a stage of the whole: it sees encoded data."""
+        """A stage of the law as a stage of the whole: it sees encoded data, whitened."""
         inner_transform, inner_finish = stage.transform, stage.finish
 
         def transform(x: Tensor) -> Tensor:
-            return self.encode(x) if inner_transform is None else inner_transform(self.encode(x))
+            seen = self._seen_by_law(self.encode(x))
+            return seen if inner_transform is None else inner_transform(seen)
 
         def finish(x: Tensor) -> None:
             if inner_finish is not None:
-                inner_finish(self.encode(x))
+                inner_finish(self._seen_by_law(self.encode(x)))
 
         return replace(stage, name=f"law: {stage.name}", transform=transform, finish=finish)
 
@@ -194,14 +211,23 @@ class TwoStep(Model):
         """Data g(z), (n, *data_shape)."""
         return self.autoencoder.decode(z)
 
-    @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """`n` samples, (n, *data_shape)."""
-        return self.decode(self.sample_latent(n, generator=generator))
+    def _shaped(self, x: Tensor) -> Tensor:
+        """Latents of data, (n, *data_shape of the law)."""
+        return self.encode(x).reshape(-1, *self.law.data_shape)
 
-    def sample_latent(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """`n` latents of the law, (n, latent_dim)."""
-        return self.law.sample(n, generator=generator)
+    def _seen_by_law(self, z: Tensor) -> Tensor:
+        """Latents (n, latent_dim) as the law sees them, whitened and in its shape."""
+        seen: Tensor = self.whitening(z.reshape(-1, *self.law.data_shape))
+        return seen
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
+        """`n` samples, (n, *data_shape); `options` are those of the law's `sample`, such as labels."""
+        return self.decode(self.sample_latent(n, generator=generator, **options))
+
+    def sample_latent(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
+        """`n` latents of the law, (n, latent_dim); `options` are those of its `sample`."""
+        return self.whitening.inverse(self.law.sample(n, generator=generator, **options)).flatten(1)
 
     def decoder_lipschitz_bound(self) -> float:
         """A certified upper bound of the Lipschitz constant of `decode`; inf if the autoencoder knows none."""
@@ -254,7 +280,8 @@ class TwoStep(Model):
         residual = twin._residual(x, z)
         volume = log_volume(jacobian(twin.decode, z))
         refused = ~(residual <= twin.threshold) | volume.log_volume.isinf()
-        log_prob = twin.law.log_prob(z) - volume.log_volume
+        seen, log_det = twin.whitening.forward_and_log_det(z.reshape(-1, *twin.law.data_shape))
+        log_prob = twin.law.log_prob(seen) + log_det - volume.log_volume
         return OnManifoldDensity(
             log_prob=log_prob.masked_fill(refused, torch.nan),
             residual=residual,
@@ -266,8 +293,8 @@ class TwoStep(Model):
 
     @torch.no_grad()
     def ambient_factor(self, x: Tensor) -> tuple[Density, Tensor]:
-        """The law, a density on R^latent_dim, and the latents f(x), (n, latent_dim), at which it scores x."""
-        return self.law, self.encode(x)
+        """The law, a density on R^latent_dim, and the latents f(x) at which it scores x, whitened if the law's are."""
+        return self.law, self._seen_by_law(self.encode(x))
 
     def _residual(self, x: Tensor, z: Tensor) -> Tensor:
         error = (x - self.decode(z)).flatten(1)  # (n, D)
@@ -276,13 +303,14 @@ class TwoStep(Model):
 
 
 def _make_law(law: Model | str, latent_dim: int) -> _Law:
-    """The law as a model of vectors (latent_dim,), checked."""
+    """The law as a model of as many coordinates as there are latents, checked."""
     made = _create(law, (latent_dim,)) if isinstance(law, str) else law
     if not (isinstance(made, Model) and isinstance(made, Density) and isinstance(made, Generator)):
         raise InvalidInput(f"law={_word(law)} is not accepted: give a model with log_prob and sample, or its name")
-    if made.data_shape != (latent_dim,):
+    if math.prod(made.data_shape) != latent_dim:
         raise InvalidInput(
-            f"law has data_shape={made.data_shape}: give a law of the {latent_dim} latents, data_shape=({latent_dim},)"
+            f"law has data_shape={made.data_shape}: give a law of the {latent_dim} latents, "
+            f"data_shape=({latent_dim},), or of images of as many coordinates"
         )
     if made.measure != "ambient":
         raise InvalidInput(
@@ -300,3 +328,14 @@ def _create(name: str, data_shape: Sequence[int], **kwargs: Any) -> Model:
     from submanifold.models import catalogue  # deferred: it imports this module
 
     return catalogue.create(name, data_shape, **kwargs)
+
+
+preset(
+    "latent-diffusion",
+    TwoStep,
+    family="latent diffusion",
+    why="diffusion in as many dimensions as the data have, or in some more, decoded by an autoencoder",
+    autoencoder="adversarial-vae",
+    law="diffusion",
+    whiten=True,
+)

@@ -25,6 +25,7 @@ __all__ = [
     "decoder",
     "denoiser",
     "encoder",
+    "spatial_shape",
 ]
 
 __getattr__, __dir__ = attach(
@@ -48,5 +49,6 @@ __getattr__, __dir__ = attach(
         "decoder": "build",
         "denoiser": "build",
         "encoder": "build",
+        "spatial_shape": "spatial",
     },
 )

@@ -15,6 +15,7 @@ from submanifold.nn.conv import ConvDecoder, ConvEncoder
 from submanifold.nn.denoiser_mlp import DenoiserMLP
 from submanifold.nn.foreign import DiffusersNetwork, is_of_diffusers
 from submanifold.nn.mlp import MLP
+from submanifold.nn.spatial import SpatialDecoder, SpatialEncoder
 from submanifold.nn.transformer import ImageTransformer
 from submanifold.nn.unet import UNet
 
@@ -48,6 +49,10 @@ def _mlp_decoder(in_features: int, data_shape: tuple[int, ...], hidden: tuple[in
 
 NETWORKS: dict[str, Network] = {
     "mlp": Network(_mlp_encoder, _mlp_decoder),
+    "spatial": Network(
+        lambda data_shape, out_features, hidden: SpatialEncoder(data_shape, out_features, channels=hidden),
+        lambda in_features, data_shape, hidden: SpatialDecoder(in_features, data_shape, channels=hidden),
+    ),
     "conv": Network(
         lambda data_shape, out_features, hidden: ConvEncoder(data_shape, out_features, hidden=hidden),
         lambda in_features, data_shape, hidden: ConvDecoder(in_features, data_shape, hidden=hidden),
@@ -61,9 +66,9 @@ def _choose(network: str, data_shape: tuple[int, ...]) -> Network:
     is_image = len(data_shape) == 3
     if network == "auto":
         network = "conv" if is_image and min(data_shape[1:]) >= _SMALLEST_IMAGE else "mlp"
-    if network == "conv" and not is_image:
+    if network in ("conv", "spatial") and not is_image:
         raise InvalidInput(
-            f'network="conv" with data_shape={data_shape} is not accepted: give images '
+            f'network="{network}" with data_shape={data_shape} is not accepted: give images '
             '(channels, height, width), or network="mlp"'
         )
     return NETWORKS[network]
@@ -76,10 +81,11 @@ def encoder(
 
     Args:
         network: a key of `NETWORKS`, or "auto": convolutional for images of at least 16 x 16, dense
-            otherwise.
+            otherwise. "spatial" keeps the outputs at their places, as an image of a quarter of the height and width.
         data_shape: shape of one point.
         out_features: number of outputs.
-        hidden: widths of the dense layers; a convolutional network has them after its convolutions.
+        hidden: widths of the dense layers; a convolutional network has them after its convolutions, and of a "spatial"
+            one they are the feature maps.
 
     Raises:
         InvalidInput: for an unknown network, a convolutional one on data that are not images, or widths that are not

@@ -17,17 +17,18 @@ from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
 from submanifold.nn.mlp import MLP
 
-__all__ = ["ConvDecoder", "ConvEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "check_image", "halvings"]
 
 
-def _check_image(data_shape: Sequence[int]) -> tuple[int, int, int]:
+def check_image(data_shape: Sequence[int]) -> tuple[int, int, int]:
+    """`data_shape` as (channels, height, width)."""
     if len(data_shape) != 3:
         raise InvalidInput(f"data_shape={data_shape!r} is not accepted: give (channels, height, width)")
     channels, height, width = (check_int(size, name="data_shape") for size in data_shape)
     return channels, height, width
 
 
-def _halvings(size: int, times: int) -> list[int]:
+def halvings(size: int, times: int) -> list[int]:
     """`size` and what is left of it after each of `times` halvings, rounded up."""
     return [math.ceil(size / 2**i) for i in range(times + 1)]
 
@@ -54,14 +55,14 @@ class ConvEncoder(nn.Sequential):
         hidden: Sequence[int] = (),
         activation: str = "silu",
     ) -> None:
-        n_channels, height, width = _check_image(data_shape)
+        n_channels, height, width = check_image(data_shape)
         layers: list[nn.Module] = []
         for fan_in, fan_out in zip((n_channels, *channels), channels, strict=False):
             layers += [
                 nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1),
                 make_activation(activation),
             ]
-        rows, columns = (_halvings(size, len(channels))[-1] for size in (height, width))
+        rows, columns = (halvings(size, len(channels))[-1] for size in (height, width))
         n_features = (n_channels, *channels)[-1] * rows * columns
         super().__init__(
             *layers,
@@ -97,8 +98,8 @@ class ConvDecoder(nn.Sequential):
         hidden: Sequence[int] = (),
         activation: str = "silu",
     ) -> None:
-        n_channels, height, width = _check_image(data_shape)
-        rows, columns = (_halvings(size, len(channels))[::-1] for size in (height, width))
+        n_channels, height, width = check_image(data_shape)
+        rows, columns = (halvings(size, len(channels))[::-1] for size in (height, width))
         maps = (*channels, n_channels)
         layers: list[nn.Module] = []
         for i in range(len(channels)):
