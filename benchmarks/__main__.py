@@ -31,8 +31,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--models", type=lambda text: text.split(","), help="names of models, with commas (zoo)")
     parser.add_argument("--seeds", type=int, help="how many seeds (zoo)")
     parser.add_argument("--part", help="circle or digits (zoo)")
-    parser.add_argument("--minutes", type=float, help="longest training of one model (zoo)")
-    parser.add_argument("--out", help="folder of the page (zoo)")
+    parser.add_argument("--data", help="images with labels, as `submanifold` reads them (images)")
+    parser.add_argument("--minutes", type=float, help="longest training of one model (zoo, images)")
+    parser.add_argument("--out", help="folder of the page (zoo, images)")
     parser.add_argument("--jobs", type=int, help="models that are trained at a time, each on one core (zoo)")
     options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     wanted = [check_choice(name, found, name="benchmark") for name in options.pop("names")]

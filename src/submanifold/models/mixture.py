@@ -98,6 +98,63 @@ class GaussianMixture(Model):
         log_components: Tensor = constant[:, None] - 0.5 * white.square().sum(dim=1)  # (K, n)
         return log_components.logsumexp(dim=0) + log_det
 
+    def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        r"""\nabla \log (p * N(0, \sigma^2 I))(x), exact, shaped like x.
+
+        Args:
+            x: points (n, *data_shape).
+            sigma: noise level in the units of the data, at least 0, a number or (n,).
+
+        Raises:
+            InvalidInput: for levels below 0 or of another shape, or preprocessing that is not affine.
+        """
+        x = self.receive(x)
+        level = self._level(sigma, len(x))
+        score: Tensor = torch.func.grad(lambda x: self._noised(x, level).sum())(x)
+        return score
+
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        r"""E[x_0 | x_0 + \sigma \epsilon = x] = x + \sigma^2 score(x, sigma), shaped like x; see `score`."""
+        x = self.receive(x)
+        square = self._level(sigma, len(x)).square()
+        return x + square.reshape(-1, *[1] * (x.ndim - 1)) * self.score(x, sigma)
+
+    def log_prob_noised(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        r"""Log-density in nats of p * N(0, \sigma^2 I) at points (n, *data_shape), (n,); see `score`."""
+        x = self.receive(x)
+        return self._noised(x, self._level(sigma, len(x)))
+
+    def _noised(self, x: Tensor, level: Tensor) -> Tensor:
+        """The same for levels (n,): in the units of the data noise is equal in all directions, whatever those of y."""
+        means, variances, axes = self._components()
+        along = torch.einsum("nkd,kde->kne", x.flatten(1)[:, None] - means, axes)  # (K, n, D)
+        widths = variances[:, None] + level.square()[:, None]  # (K, n, D)
+        log_normal = -0.5 * (along.square() / widths + widths.log() + math.log(2 * math.pi)).sum(dim=2)
+        return (log_normal + self.weights.log()[:, None]).logsumexp(dim=0)
+
+    def _components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means (K, D), variances (K, D) and their axes (K, D, D) of the components in the units of the data."""
+        self._require_fitted()
+        if not set(self.preprocess.names) <= {"scale", "standardise", "whiten"}:
+            raise InvalidInput(
+                f"preprocess={list(self.preprocess.names)!r} bends the components: scores of noised data are known "
+                'with "scale", "standardise" or "whiten"'
+            )
+        shape = self.data_shape
+        origin = self.preprocess.inverse(self.means.new_zeros(1, *shape)).flatten(1)
+        basis = torch.eye(self.ambient_dim, device=self.device, dtype=self.dtype).reshape(-1, *shape)
+        A = (self.preprocess.inverse(basis).flatten(1) - origin).mT  # dx / dy
+        factors = A @ self.scale_trils  # (K, D, D)
+        axes, deviations, _ = torch.linalg.svd(factors)
+        return self.means @ A.mT + origin, deviations.square(), axes
+
+    def _level(self, sigma: Tensor | float, n: int) -> Tensor:
+        level = torch.as_tensor(sigma, device=self.device, dtype=self.dtype)
+        values = torch.func.debug_unwrap(level, recurse=True)
+        if level.shape not in ((), (n,)) or not (values >= 0).all():
+            raise InvalidInput(f"sigma={sigma!r} is not accepted: give a noise level of at least 0, a number or ({n},)")
+        return level.expand(n)
+
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` samples, (n, *data_shape)."""

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.stats import multivariate_normal
 
 from submanifold.errors import InvalidInput, NonFiniteScore, UnfittedModel
 from submanifold.geometry import random_signs
+from submanifold.models import Diffusion, GaussianMixture
 from submanifold.models.diffusion.levels import noise_levels
-from submanifold.models.diffusion.likelihood import diffusion_bound, flow_log_prob
+from submanifold.models.diffusion.likelihood import diffusion_bound, flow_log_prob, likelihood_curve
 from submanifold.models.diffusion.oracles import CircleScore, IdealDenoiser, SubspaceGaussian
 from submanifold.models.diffusion.samplers import SAMPLERS
 from submanifold.transport import circular_wasserstein, wasserstein
@@ -253,3 +255,107 @@ def test_scores_work_on_images_as_many_as_they_are_wide():
 def test_refusals(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def two_components():
+    """A mixture of a narrow and a wide Gaussian in the plane, in units of its own, with its parameters."""
+    model = GaussianMixture((2,), components=2).double()
+    x = torch.cat([noise(3000, 2) * torch.tensor([0.3, 1.0]) - 2, 3 + 0.5 * noise(3000, 2, seed=1)])
+    model.prepare(x)
+    return model
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_noised_mixtures_have_the_density_of_their_convolution():
+    """Against SciPy, with covariances that preprocessing has taken apart; and without noise the density itself."""
+    model, x, sigma = two_components(), 3 * noise(12, 2, seed=2), 0.7
+    scale = model.preprocess.maps[0].scale.double()
+    means = model.preprocess.inverse(model.means)
+    factors = scale[:, None] * model.scale_trils
+    density = sum(
+        float(w) * multivariate_normal(m.numpy(), (L @ L.T + sigma**2 * torch.eye(2)).numpy()).pdf(x.numpy())
+        for w, m, L in zip(model.weights, means, factors, strict=True)
+    )
+    np.testing.assert_allclose(model.log_prob_noised(x, sigma).numpy(), np.log(density), rtol=1e-7)
+    torch.testing.assert_close(model.log_prob_noised(x, 0.0), model.log_prob(x))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 1.0, torch.linspace(0.1, 4, 12).double()])
+def test_the_score_of_a_mixture_is_the_slope_of_its_noised_density(sigma):
+    model, x, h = two_components(), 3 * noise(12, 2, seed=2), 1e-5
+    slopes = [
+        (model.log_prob_noised(x + h * e, sigma) - model.log_prob_noised(x - h * e, sigma)) / (2 * h)
+        for e in torch.eye(2, dtype=torch.float64)
+    ]
+    torch.testing.assert_close(model.score(x, sigma), torch.stack(slopes, dim=1), rtol=1e-6, atol=1e-6)
+    each = torch.as_tensor(sigma).expand(12)[:, None].double()
+    torch.testing.assert_close(model.denoise(x, sigma), x + each**2 * model.score(x, sigma))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_recover_a_mixture(name):
+    """In 50 steps W_1 is below twice its floor, over five draws."""
+    model, found, floors = two_components(), [], []
+    levels = noise_levels(50, 0.01, 40.0)
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        start = model.sample(800, generator=generator)
+        start = start + 40.0 * torch.randn(800, 2, generator=generator, dtype=torch.float64)
+        x = SAMPLERS[name](model.denoise, start, levels, generator=generator).numpy()
+        a, b = (model.sample(800, generator=torch.Generator().manual_seed(100 + 2 * seed + k)).numpy() for k in (0, 1))
+        found.append(wasserstein(x, a))
+        floors.append(wasserstein(a, b))
+    assert np.mean(found) < 2 * np.mean(floors)
+
+
+@pytest.mark.parametrize(
+    ("model", "sigma", "words"),
+    [
+        (lambda: two_components(), -1.0, "sigma=-1.0 is not accepted"),
+        (lambda: two_components(), torch.ones(3), "sigma=tensor"),
+        (lambda: GaussianMixture((2,), preprocess=("logit",)), 1.0, "bends the components"),
+    ],
+)
+def test_scores_of_mixtures_are_refused(model, sigma, words):
+    model = model()
+    if not model.preprocess.is_fitted:
+        model.prepare(noise(50, 2).float())
+    with pytest.raises(InvalidInput, match=words):
+        model.score(noise(12, 2), sigma)
+
+
+class Flat(torch.nn.Module):
+    """What a network should say of a Gaussian of these variances, some of them 0: v, coordinate by coordinate."""
+
+    def __init__(self, variances):
+        super().__init__()
+        self.variances = torch.nn.Parameter(torch.as_tensor(variances, dtype=torch.float64), requires_grad=False)
+
+    def forward(self, x_t, level):
+        sigma = (4 * level).exp()[:, None]
+        scale = (1 + sigma**2).rsqrt()
+        noise = sigma * scale
+        slope = noise * scale * (1 - self.variances) / ((scale**2) * self.variances + noise**2)
+        return slope * x_t
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_log_likelihoods_rise_with_the_codimension_as_the_noise_falls(d):
+    """The slope is D - d within 5% for a Gaussian on a subspace, and 0 where it has a density."""
+    D, variances = 4, [1.0] * d + [0.0] * (4 - d)
+    model = Diffusion((D,), network=Flat(variances), preprocess=()).double()
+    x = noise(60, D) * torch.tensor(variances, dtype=torch.float64).sqrt()
+    curve = likelihood_curve(model, x, [0.005, 0.01, 0.02, 0.05])
+    assert curve.slope == pytest.approx(D - d, rel=0.05, abs=0.01)
+    assert abs(curve.slope - (D - d)) < 5 * curve.slope_error + 0.02
+    assert (curve.sigmas.diff() > 0).all()
+    assert curve.log_prob.shape == curve.error.shape == (4,)
+
+
+@pytest.mark.parametrize(("sigmas", "n"), [([0.1], 5), ([0.1, 0.1], 5), ([0.1, 0.2], 1)])
+def test_a_curve_needs_two_levels_and_two_points(sigmas, n):
+    with pytest.raises(InvalidInput, match="at least two levels and two points"):
+        likelihood_curve(Diffusion((2,)), torch.zeros(n, 2), sigmas)

@@ -12,6 +12,7 @@ __all__ = [
     "denoiser_of",
     "diffusion_bound",
     "flow_log_prob",
+    "likelihood_curve",
     "noise_levels",
 ]
 
@@ -21,6 +22,6 @@ __getattr__, __dir__ = attach(
         **dict.fromkeys(("PATHS", "Path", "denoiser_of"), "paths"),
         **dict.fromkeys(("SAMPLERS", "Progress"), "samplers"),
         **dict.fromkeys(("SPACINGS", "noise_levels"), "levels"),
-        **dict.fromkeys(("FlowLikelihood", "diffusion_bound", "flow_log_prob"), "likelihood"),
+        **dict.fromkeys(("FlowLikelihood", "diffusion_bound", "flow_log_prob", "likelihood_curve"), "likelihood"),
     },
 )

@@ -14,19 +14,20 @@ For data on a manifold of dimension d this is a number for every \sigma_min, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from submanifold.checks import check_int, check_real
-from submanifold.errors import NonFiniteScore
+from submanifold.errors import InvalidInput, NonFiniteScore
 from submanifold.geometry import divergence, divergence_along
 from submanifold.models.diffusion.ode import integrate
 from submanifold.models.latents import normal
 
-__all__ = ["FlowLikelihood", "diffusion_bound", "flow_log_prob"]
+__all__ = ["FlowLikelihood", "LikelihoodCurve", "diffusion_bound", "flow_log_prob", "likelihood_curve"]
 
 ScoreField = Callable[[Tensor, Tensor], Tensor]
 """The score of points (n, D) under one noise level, (), (n, D)."""
@@ -106,6 +107,68 @@ def flow_log_prob(
     log_probs = log_prob_last(ends)[:, None] - gained
     error = log_probs.std(dim=1) / math.sqrt(count) if count > 1 else torch.zeros_like(log_probs[:, 0])
     return FlowLikelihood(log_probs.mean(dim=1), error, ends)
+
+
+@dataclass(frozen=True)
+class LikelihoodCurve:
+    r"""Mean log-likelihood under less and less noise.
+
+    Attributes:
+        sigmas: noise levels, ascending, (m,).
+        log_prob: mean over points at each, in nats, (m,).
+        error: its standard error, (m,).
+        slope: of the mean against \log 1 / \sigma, in nats: the codimension D - d of data on a manifold, 0 where the
+            data have a density and the levels are small enough to see it.
+        slope_error: its standard error over points.
+    """
+
+    sigmas: Tensor
+    log_prob: Tensor
+    error: Tensor
+    slope: float
+    slope_error: float
+
+
+class _Scored(Protocol):
+    sigma_min: float
+    sigma_max: float
+
+    def log_prob_at(self, x: Tensor, sigma_min: float | None = None) -> FlowLikelihood: ...
+
+
+def likelihood_curve(
+    model: _Scored, x: Tensor, sigmas: Sequence[float] | None = None, *, levels: int = 6
+) -> LikelihoodCurve:
+    r"""How the log-likelihood of data changes with the noise level under which they are scored.
+
+    On data of a manifold there is no likelihood in the limit: the curve rises by D - d nats each time the noise falls
+    by a factor e (Loaiza-Ganem et al. 2024, arXiv 2404.02954, section 4).
+
+    Args:
+        model: a flow with `log_prob_at`, such as `Diffusion`.
+        x: points (n, *data_shape), two or more.
+        sigmas: noise levels in deviations of the data, two or more; by default `levels` of them from the model's least
+            to three tenths, evenly in their logarithm.
+        levels: how many, where `sigmas` are not given.
+
+    Raises:
+        InvalidInput: for fewer levels or points, or levels that are not between zero and sigma_max.
+    """
+    if sigmas is None:
+        top = min(0.3, model.sigma_max / 2)
+        count = check_int(levels, name="levels", low=2)
+        sigmas = torch.logspace(math.log10(model.sigma_min), math.log10(top), count, dtype=torch.float64).tolist()
+    at = torch.tensor(sorted(set(sigmas)), dtype=torch.float64)
+    if len(at) < 2 or len(x) < 2:
+        raise InvalidInput(f"sigmas={list(sigmas)!r} for {len(x)} points: give at least two levels and two points")
+    each = torch.stack([model.log_prob_at(x, sigma).log_prob.double().cpu() for sigma in at.tolist()])  # (m, n)
+    t = -at.log()
+    weights = (t - t.mean()) / (t - t.mean()).square().sum()
+    slopes = weights @ each  # (n,)
+    root = math.sqrt(len(x))
+    return LikelihoodCurve(
+        at, each.mean(dim=1), each.std(dim=1) / root, float(slopes.mean()), float(slopes.std()) / root
+    )
 
 
 def diffusion_bound(
