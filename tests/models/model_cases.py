@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from submanifold import models
 from submanifold.models import Model
 from submanifold.models.catalogue import parameters_of
+from submanifold.transport import circular_wasserstein
 
 WEIGHTS = torch.tensor([0.2, 0.3, 0.5])
 MEANS = torch.tensor([[1.0, 3.0], [4.5, 4.5], [4.0, 1.5]])
@@ -62,3 +64,12 @@ def fit_briefly(model: Model, x: Tensor, steps=30, lr=3e-3) -> Model:
 def scalar(loss) -> Tensor:
     """The term that is minimised, of what an objective returns."""
     return loss["loss"] if isinstance(loss, dict) else loss
+
+
+def on_circle(model, circle, seed=0, n=2000):
+    """W_1 of samples along the circle to data, its floor, means of ten each, and the median distance from it."""
+    x = model.sample(n, generator=torch.Generator().manual_seed(seed)).double().numpy()
+    true = [circle.angle(circle.sample(n, seed=1000 * (seed + 1) + k)) for k in range(20)]
+    floor = np.mean([circular_wasserstein(a, b) for a, b in zip(true[:10], true[10:], strict=True)])
+    found = np.mean([circular_wasserstein(circle.angle(x), a) for a in true[:10]])
+    return float(found), float(floor), float(np.median(circle.distance(x)))

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from model_cases import on_circle
 
 import submanifold as sm
 from submanifold.data import Dataset
@@ -15,7 +16,6 @@ from submanifold.models.diffusion.couplings import optimal_pairs
 from submanifold.models.diffusion.diffusion import Diffusion
 from submanifold.models.diffusion.levels import TRAINING_LEVELS
 from submanifold.models.diffusion.paths import PATHS, PREDICTIONS
-from submanifold.transport import circular_wasserstein
 
 WIDTH = 0.5
 """Deviation of the Gaussian whose denoiser is known."""
@@ -216,8 +216,6 @@ def test_a_law_on_a_circle_is_learned(name, D, seed):
     torch.manual_seed(seed)
     model = sm.models.create(name, (D,))
     sm.fit(model, circle.sample(5000, seed=seed), steps=4000, learning_rate=2e-3, ema=0.998, seed=seed, progress=False)
-    x = model.sample(2000, generator=torch.Generator().manual_seed(seed)).double().numpy()
-    true = [circle.angle(circle.sample(2000, seed=1000 * (seed + 1) + k)) for k in range(20)]
-    floor = np.mean([circular_wasserstein(a, b) for a, b in zip(true[:10], true[10:], strict=True)])
-    assert np.mean([circular_wasserstein(circle.angle(x), a) for a in true[:10]]) < 2 * floor
-    assert np.median(circle.distance(x)) < 0.03
+    found, floor, off = on_circle(model, circle, seed)
+    assert found < 2 * floor
+    assert off < 0.03
