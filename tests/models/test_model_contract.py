@@ -44,9 +44,11 @@ FLOWS = (
     "ddpm",
     "diffusion",
     "flow-matching",
+    "latent-diffusion",
     "ot-flow-matching",
     "rectified-flow",
 )  # a log-density takes a hundred passes of eight directions
+NOISED = ("denoising-flow", "mollified-flow", "noised", "noised-flow", "softflow")  # flows, which are done in full
 CASES = [
     (name, shape)
     for name in models.names()
@@ -61,15 +63,17 @@ CASES = [
 def every(protocol=Model, *, most_coordinates=math.inf, scored=False):
     """All models that satisfy `protocol`, on all shapes up to a size.
 
-    In the slow suite are presets on large images, and most of what is asked of flows: one of them is done in full on
-    vectors, and on small images where it is not `scored`.
+    In the slow suite are presets on large images and long vectors, where their class is seen, and most of what is asked
+    of flows of diffusion and of noised data: they are seen in the plane, and one of the former also on small images
+    where it is not `scored`.
     """
 
     def is_slow(name, shape):
-        if name not in FLOWS:
-            return math.prod(shape) > 64 and name not in models.MODELS
-        full = name == "diffusion"
-        return math.prod(shape) > 64 or (len(shape) == 3 and (scored or not full)) or (shape == (64,) and not full)
+        if name == "diffusion":
+            return math.prod(shape) > 64 or (scored and math.prod(shape) > 2)
+        if name in FLOWS + NOISED:
+            return shape != (2,)
+        return (math.prod(shape) > 64 or shape == (64,)) and name not in models.MODELS
 
     able = {name for name in models.names() if isinstance(make(name, (1, 4, 4)), protocol)}
     chosen = [(name, shape) for name, shape in CASES if name in able and math.prod(shape) <= most_coordinates]

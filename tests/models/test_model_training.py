@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from model_cases import fit_briefly, make, scalar
-from test_model_contract import IMAGES, data, latent_dim
+from test_model_contract import FLOWS, IMAGES, NOISED, data, latent_dim
 
 import submanifold as sm
 from submanifold import models
@@ -102,7 +102,9 @@ def test_losses_need_no_gradients_and_change_nothing_in_evaluation(name):
         assert torch.equal(value, before[key]), key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in FLOWS + NOISED else []) for name in NAMES]
+)
 def test_compiled_methods_give_the_same_numbers(name):
     """Through the whole of torch.compile but for the code generator, which takes a minute for each."""
     torch._dynamo.reset()

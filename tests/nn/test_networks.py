@@ -58,11 +58,11 @@ def test_any_height_comes_back(height: int) -> None:
 
 def networks() -> list[tuple[str, nn.Module, tuple[int, ...]]]:
     torch.manual_seed(1)
-    shape = (2, 9, 16)
+    shape, features = (2, 9, 16), 12  # one for each place of a quarter of the height and width
     built = []
     for name in NETWORKS:
-        built.append((f"{name} encoder", encoder(name, shape, 3, hidden=(8,)), shape))
-        built.append((f"{name} decoder", decoder(name, 3, shape, hidden=(8,)), (3,)))
+        built.append((f"{name} encoder", encoder(name, shape, features, hidden=(8,)), shape))
+        built.append((f"{name} decoder", decoder(name, features, shape, hidden=(8,)), (features,)))
     return built
 
 

@@ -61,8 +61,8 @@ def test_an_estimated_log_density_agrees_and_has_an_error():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_its_samples_are_those_of_the_gaussian(sampler):
-    model = exact()
-    x = model.sample(10_000, generator=torch.Generator().manual_seed(0), sampler=sampler, steps=100)
+    model, steps = exact(), 10 if sampler == "adaptive" else 100  # between levels it takes steps of its own
+    x = model.sample(10_000, generator=torch.Generator().manual_seed(0), sampler=sampler, steps=steps)
     assert float(x.std()) == pytest.approx(3.0, rel=0.06)
 
 
