@@ -1,10 +1,14 @@
-"""Samplers against the schedulers of diffusers, step by step on the same denoiser and the same noise levels."""
+"""Samplers against the schedulers of diffusers, on the same denoiser and noise levels; its networks in our models."""
 
 import numpy as np
 import pytest
 import torch
 
+from submanifold.data import Dataset
+from submanifold.errors import InvalidInput
+from submanifold.models import Diffusion
 from submanifold.models.diffusion.samplers import ancestral, ddim, dpm_solver, euler, heun
+from submanifold.training import fit
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -92,3 +96,44 @@ def test_along_the_flow(name, sampler):
         eps = (theirs - shrunk(theirs, sigma)) / sigma
         theirs = scheduler.step(eps, t, theirs).prev_sample
     torch.testing.assert_close(theirs, sampler(shrunk, x, own), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_network_of_diffusers_is_the_network_of_a_model(classes):
+    """It trains, scores and samples as one of ours does, labels included."""
+    torch.manual_seed(0)
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        num_class_embeds=classes + 1 if classes else None,
+    )
+    model = Diffusion((1, 8, 8), network=network, classes=classes)
+    labels = np.arange(40) % 3
+    data = Dataset(np.random.default_rng(0).standard_normal((40, 1, 8, 8)).astype(np.float32), labels=labels)
+    before = [p.detach().clone() for p in network.parameters()]
+    fit(model, data, steps=3, batch_size=8, progress=False)
+    assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    x = torch.as_tensor(data.x[:4])
+    assert model.score(x, 0.5).shape == x.shape
+    drawn = model.sample(4, labels=2 if classes else None, generator=torch.Generator().manual_seed(0), steps=3)
+    assert drawn.shape == x.shape
+    assert drawn.isfinite().all()
+
+
+def test_a_network_without_room_for_no_label_is_refused():
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        norm_num_groups=4,
+        num_class_embeds=3,
+    )
+    with pytest.raises(InvalidInput, match="num_class_embeds=4"):
+        Diffusion((3, 8, 8), network=network, classes=3)
