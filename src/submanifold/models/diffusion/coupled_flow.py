@@ -153,10 +153,10 @@ class CoupledFlow(ProbabilityFlow):
         return self._error(y, noise, self._drawn_levels(y), None)
 
     def local_scales(self, x: Tensor) -> Tensor:
-        r"""Widths (n, D), descending, in data units: singular values of the flow from \sigma_max to x, times the width
-        of the Gaussian that it begins with.
+        r"""Widths (n, D), descending, in data units: singular values of the flow from \sigma_max to x, times
+        \sqrt{1 + \sigma_max^2}, which is the width of what it begins with up to a part in \sigma_max^2.
 
-        Of 25 steps of Heun's method in \log \sigma, the product of their Jacobians.
+        The flow's Jacobian is the product of those of 25 steps of Heun's method, even in \log \sigma.
         """
         ends = self.log_prob_at(x).ends
         sigmas = noise_levels(_STEPS, self.sigma_min, self.sigma_max, spacing="log").tolist()
