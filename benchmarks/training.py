@@ -1,10 +1,10 @@
 """What the trainer costs: a step against loops of PyTorch written for the purpose, and memory over many steps.
 
 All loops have one thread, the same networks and the same loss, AdamW in its fused form and gradients clipped by their
-norm; they take batches from one tensor by a new permutation per epoch, and log nothing. Times are processor time, the
-least of interleaved repeats. A step of `submanifold.fit` is told from two fits that differ in their steps alone, so
-that what is done once (opening the data, fitting the preprocessing, the evaluation at the end) does not count; what
-forty evaluations add is a row of its own.
+norm; they take batches from one tensor by a new permutation per epoch, and log nothing. Times are processor time. A
+step is the median time from one call of the loss to the next, over interleaved runs, so that what is done once (opening
+the data, fitting the preprocessing, the evaluation at the end) does not count; what forty evaluations add is a row of
+its own. An epoch is told from two runs that differ in one, each the least of interleaved repeats.
 
 The peers of the epoch are the trainer of pythae, where it is installed, with its own VAE of the same networks (its
 epochs end with a copy of the best model), and a loop over a `DataLoader` whose points come one by one in a mapping and
@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 import logging
 import math
 import resource
+import statistics
 import tempfile
 import time
 import tracemalloc
@@ -42,6 +44,9 @@ __all__ = ["run"]
 
 BATCH, CLIP, RATE, REPEATS = 256, 10.0, 1e-3, 5
 LOG_2PI = math.log(2 * math.pi)
+
+WARM = 5
+"""Steps at the start of a run that do not count."""
 
 LONG = 1000
 """Steps of a fit whose evaluations count."""
@@ -105,9 +110,15 @@ def _zuko(model: Flow, x: Tensor) -> Loss:
     return lambda batch: D * scale.log() - flow().log_prob((batch - mean) / scale).mean()
 
 
-def _loop(make: Callable[[], Any], x: Tensor, loss_of: Callable[[Any, Tensor], Loss], steps: int) -> None:
+def _loop(
+    make: Callable[[], Any],
+    x: Tensor,
+    loss_of: Callable[[Any, Tensor], Loss],
+    steps: int,
+    calls: list[float] | None = None,
+) -> None:
     model = make()
-    loss = loss_of(model, x)
+    loss = loss_of(model, x) if calls is None else _timed(loss_of(model, x), calls)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0, fused=True)
     per_epoch = len(x) // BATCH
@@ -166,6 +177,22 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
+def _timed(loss: Loss, calls: list[float]) -> Loss:
+    """The loss, which notes when it is called."""
+
+    def timed(batch: Tensor) -> Any:
+        calls.append(time.process_time())
+        return loss(batch)
+
+    return timed
+
+
+def _telling(model: Any, calls: list[float]) -> Any:
+    """The model, whose loss notes when it is called."""
+    model.loss = _timed(model.loss, calls)
+    return model
+
+
 def _least(works: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Seconds of each work, the least of interleaved repeats."""
     for work in works.values():
@@ -184,16 +211,17 @@ def _steps(
     goal: float | None = 1.05,
 ) -> list[dict[str, Any]]:
     """A step of `fit` and of the bare loop, and the whole of a fit with forty evaluations on held-out data."""
-    took = _least(
-        {
-            "bare": lambda: _loop(make, x, loss_of, steps),
-            "once": lambda: _fit(make, x, 1),
-            "fit": lambda: _fit(make, x, 1 + steps),
-            "bare once": lambda: _loop(make, x, loss_of, 1),
-        }
+    runs: dict[str, list[list[float]]] = {"bare": [], "fit": []}
+    for _ in range(REPEATS):
+        for calls in runs.values():
+            calls.append([])
+        _loop(make, x, loss_of, steps, runs["bare"][-1])
+        _fit(lambda: _telling(make(), runs["fit"][-1]), x, steps)
+    bare, ours = (
+        statistics.median(after - before for calls in one for before, after in itertools.pairwise(calls[WARM:steps]))
+        for one in runs.values()
     )
     evaluated = _seconds(lambda: _fit(whole or make, x, LONG, held_out=0.1, evaluate_every=None))
-    bare, ours = (took["bare"] - took["bare once"]) / (steps - 1), (took["fit"] - took["once"]) / steps
     return [
         _row(task, "a step", 1e3 * ours, 1e3 * bare, goal, "ms"),
         _row(task, f"{LONG} steps with evaluations", evaluated, LONG * bare, None, "s"),

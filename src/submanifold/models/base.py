@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -255,14 +256,14 @@ class Model(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model's tensors live."""
-        tensors = [*self.parameters(), *self.buffers()]
-        return tensors[0].device if tensors else torch.device("cpu")
+        first = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating type in which the model computes."""
-        tensors = [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
-        return tensors[0].dtype if tensors else torch.get_default_dtype()
+        first = next((t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()), None)
+        return torch.get_default_dtype() if first is None else first.dtype
 
     def receive(self, x: Any, *, name: str = "x") -> Tensor:
         """Check data from outside and bring it to the model's shape, device and dtype, (n, *data_shape)."""

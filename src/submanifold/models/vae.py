@@ -157,8 +157,8 @@ class VAE(VariationalAutoencoder):
     def _log_likelihood(self, y: Tensor, z: Tensor) -> Tensor:
         """log N(y; g(z), sigma^2 I), (n,)."""
         sigma = self._sigma()
-        squares: Tensor = ((y - self.decoder(z)) / sigma).square().flatten(1).sum(dim=1)
-        return -0.5 * squares - self.ambient_dim * (sigma.log() + 0.5 * _LOG_2PI)
+        squares: Tensor = (y - self.decoder(z)).square().flatten(1).sum(dim=1)
+        return -0.5 * squares / sigma.square() - self.ambient_dim * (sigma.log() + 0.5 * _LOG_2PI)
 
     def _sigma(self) -> Tensor:
         r"""\sigma of y, ()."""
