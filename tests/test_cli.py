@@ -20,6 +20,7 @@ import submanifold
 from fake_report import make_report
 from submanifold.cli import app
 from submanifold.cli.arguments import settings
+from submanifold.data import Dataset
 from submanifold.errors import InvalidInput
 
 COMMAND = [sys.executable, "-c", "from submanifold.cli import main; main()"]
@@ -213,6 +214,22 @@ def test_train_sample_and_train_again(points: Path, tmp_path: Path) -> None:
     assert not np.array_equal(a, c)
     assert run("sample", tmp_path / "run", "--out", tmp_path / "s.png").exit_code == 0
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_samples_are_drawn_as_asked(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], 100)
+    x = (10.0 * labels[:, None] + np.random.default_rng(0).standard_normal((200, 2))).astype(np.float32)
+    model = submanifold.models.create("diffusion", (2,), hidden=(32,), classes=2)
+    submanifold.fit(model, Dataset(x, labels=labels), run=tmp_path / "run", steps=200, progress=False)
+    sample = ("sample", tmp_path / "run", "-n", "20", "--out", tmp_path / "s.npy")
+    means = []
+    for label in (0, 1):
+        assert run(*sample, "--set", f"labels={label}", "--set", "steps=10").exit_code == 0
+        means.append(np.load(tmp_path / "s.npy").mean())
+    assert means[1] - means[0] > 5
+    assert run(*sample, "--set", "labels=[" + ", ".join(["0", "1"] * 10) + "]").exit_code == 0
+    assert "did you mean 'labels'" in refused(run(*sample, "--set", "label=0"))
+    assert "labels=5" in refused(run(*sample, "--set", "labels=5"))
 
 
 @pytest.fixture

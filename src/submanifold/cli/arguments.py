@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Latent", "Limit", "Page", "Seed", "Source", "Steps", "settings", "split_names", "told"]
+__all__ = ["Assignments", "Latent", "Limit", "Page", "Seed", "Source", "Steps", "settings", "split_names", "told"]
 
 Source = Annotated[
     str,
@@ -21,6 +21,10 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same res
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps per model.")]
 Latent = Annotated[int | None, typer.Option(min=1, help="Latent dimension.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="Look at no more than this many points.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model, its value as JSON."),
+]
 Page = Annotated[Path, typer.Option("--out", help="Folder for report.html and its figures.")]
 
 

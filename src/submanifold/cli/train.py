@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from submanifold.cli.arguments import Latent, Limit, Seed, Source, Steps, settings
+from submanifold.cli.arguments import Assignments, Latent, Limit, Seed, Source, Steps, settings
 from submanifold.cli.console import note
 from submanifold.cli.guard import keeping
 
@@ -22,10 +22,7 @@ def train(
     steps: Steps = None,
     seed: Seed = 0,
     limit: Limit = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model, its value as JSON."),
-    ] = None,
+    set_: Assignments = None,
 ) -> None:
     """Train a model and keep it in a folder."""
     import torch

@@ -138,6 +138,21 @@ def test_log_densities_know_the_class(conditional):
     assert float(conditional.log_prob(x)[0]) == pytest.approx(float(sure[0]) - math.log(2), abs=0.5)
 
 
+@pytest.mark.parametrize("conditional", [Diffusion], indirect=True)  # the other's velocity is no score
+def test_scores_know_the_class(conditional):
+    """Given a label it is the score of the noised Gaussian of that class."""
+    x, sigma = torch.tensor([[2.0], [-2.0]]), 1.0
+    for label, centre in ((0, -2.0), (1, 2.0)):
+        with torch.no_grad():
+            score = conditional.score(x, sigma, labels=label)
+            clean = conditional.denoise(x, sigma, labels=torch.tensor([label, label]))
+        exact = (centre - x) / (0.25 + sigma**2)
+        torch.testing.assert_close(score, exact, rtol=0.15, atol=0.3)
+        torch.testing.assert_close(clean, x + sigma**2 * score)
+    with torch.no_grad():
+        assert not torch.equal(conditional.score(x, sigma), score)
+
+
 def test_guidance_is_what_its_formula_says(conditional):
     y, sigma, labels = torch.linspace(-3, 3, 8)[:, None], torch.tensor(0.7), torch.ones(8, dtype=torch.int64)
     with torch.no_grad():
@@ -154,6 +169,8 @@ def test_guidance_is_what_its_formula_says(conditional):
         (lambda m: m.sample(3, labels=2), "labels=2 are not accepted: give whole numbers from 0 to 1"),
         (lambda m: m.sample(3, labels=torch.tensor([0, 1])), "one or 3"),
         (lambda m: m.sample(3, labels=torch.tensor([0.0, 1.0, 1.0])), "whole numbers"),
+        (lambda m: m.sample(3, labels="seven"), "labels='seven' are not accepted"),
+        (lambda m: m.sample(3, labels=[1, 0, 2]), "whole numbers from 0 to 1"),
         (lambda m: m.sample(3, labels=0, guidance=-1.0), "guidance=-1"),
         (lambda m: Diffusion((1,)).receive_labels(0, 3), "a model without classes"),
         (lambda m: CoupledFlow((1,), sampler="ancestral"), "sampler='ancestral'"),

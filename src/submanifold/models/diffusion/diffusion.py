@@ -10,7 +10,7 @@ from torch import Tensor
 from submanifold.geometry import jacobian
 from submanifold.models.diffusion.probability_flow import ProbabilityFlow
 from submanifold.models.diffusion.samplers import SAMPLERS
-from submanifold.models.diffusion.score_model import ScoreModel
+from submanifold.models.diffusion.score_model import Field, ScoreModel
 from submanifold.models.latents import normal
 from submanifold.models.registry import preset, register
 
@@ -91,6 +91,26 @@ class Diffusion(ProbabilityFlow, ScoreModel):
         y = self.preprocess.forward(x).flatten(1)
         return y, normal(y.shape, y)
 
+    def score(self, x: Tensor, sigma: Tensor | float, *, labels: Tensor | int | None = None) -> Tensor:
+        r"""\nabla \log p_\sigma(x), or \nabla \log p_\sigma(x | label), shaped like x, in the units of the data.
+
+        Args:
+            x: points (n, *data_shape).
+            sigma: noise level in the units of the data, a number or (n,).
+            labels: classes of the points, (n,) or one for all; None for the law of all classes.
+
+        Raises:
+            InvalidInput: for a level outside `sigma_range`, levels of another shape, or labels that cannot be.
+        """
+        return self._scored(x, sigma, self._score_given(labels))
+
+    def denoise(self, x: Tensor, sigma: Tensor | float, *, labels: Tensor | int | None = None) -> Tensor:
+        r"""E[x_0 | x_0 + \sigma \epsilon = x], given labels too where there are any, shaped like x.
+
+        See `score` for arguments and errors.
+        """
+        return self._denoised_by(x, sigma, self._score_given(labels))
+
     def local_scales(self, x: Tensor) -> Tensor:
         r"""Widths (n, D), descending, in data units: (-\lambda)^{-1/2} of the eigenvalues \lambda of \nabla s at the
         least noise level.
@@ -109,7 +129,11 @@ class Diffusion(ProbabilityFlow, ScoreModel):
         return scales
 
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:
-        return self._noise(y, sigma) / -sigma[:, None]
+        return self._score_given(None)(y, sigma)
+
+    def _score_given(self, labels: Tensor | int | None) -> Field:
+        """The score of preprocessed points of these classes."""
+        return lambda y, sigma: self._noise(y, sigma, self.receive_labels(labels, len(y))) / -sigma[:, None]
 
 
 preset(

@@ -211,14 +211,18 @@ class ProbabilityFlow(Model):
         """
         if labels is None:
             return None
-        found = torch.as_tensor(labels, device=self.device)
-        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
         if not self.classes:
             raise InvalidInput("labels are given to a model without classes: give none, or build it with classes=")
+        refused = InvalidInput(
+            f"labels={labels!r} are not accepted: give whole numbers from 0 to {self.classes - 1}, one or {n}"
+        )
+        try:
+            found = torch.as_tensor(labels, device=self.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise refused from None
+        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
         if not whole or found.shape not in ((), (n,)) or bool(((found < 0) | (found >= self.classes)).any()):
-            raise InvalidInput(
-                f"labels={labels!r} are not accepted: give whole numbers from 0 to {self.classes - 1}, one or {n}"
-            )
+            raise refused
         return found.long().expand(n)
 
     def log_prob(self, x: Tensor) -> Tensor:

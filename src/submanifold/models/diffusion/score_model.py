@@ -6,7 +6,7 @@ y is x after preprocessing, a similarity, so that noise of one size in y is nois
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from submanifold.errors import InvalidInput
 from submanifold.models.base import Model
 
 __all__ = ["ScoreModel", "require_similarity"]
+
+Field = Callable[[Tensor, Tensor], Tensor]
+"""A function of points (n, D) under noise (n,), (n, D)."""
 
 _SLACK = 1e-3
 """Relative rounding of a level that is let through at the ends of the range."""
@@ -62,9 +65,7 @@ class ScoreModel(Model):
         Raises:
             InvalidInput: for a level outside `sigma_range`, or levels of another shape.
         """
-        x, level, unit = self._received(x, sigma)
-        y = self.preprocess.forward(x).flatten(1)
-        return self._score(y, level).reshape(x.shape) / unit
+        return self._scored(x, sigma, self._score)
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         r"""E[x_0 | x_0 + \sigma \epsilon = x] = x + \sigma^2 \nabla \log p_\sigma(x), shaped like x.
@@ -72,9 +73,19 @@ class ScoreModel(Model):
         Tweedie's formula (Robbins 1956; Efron 2011, doi 10.1198/jasa.2011.tm11181, eq. 1.4). See `score` for arguments
         and errors.
         """
+        return self._denoised_by(x, sigma, self._score)
+
+    def _scored(self, x: Tensor, sigma: Tensor | float, score: Field) -> Tensor:
+        """Any score of preprocessed points, in the units of the data."""
         x, level, unit = self._received(x, sigma)
         y = self.preprocess.forward(x).flatten(1)
-        step = level.square()[:, None] * self._score(y, level)
+        return score(y, level).reshape(x.shape) / unit
+
+    def _denoised_by(self, x: Tensor, sigma: Tensor | float, score: Field) -> Tensor:
+        """Tweedie's formula with any score of preprocessed points, in the units of the data."""
+        x, level, unit = self._received(x, sigma)
+        y = self.preprocess.forward(x).flatten(1)
+        step = level.square()[:, None] * score(y, level)
         return x + unit * step.reshape(x.shape)
 
     @abstractmethod
