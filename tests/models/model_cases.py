@@ -1,11 +1,13 @@
 """Shared by the tests of models: how any model is made for a data shape and fitted in short, and data to learn."""
 
 import math
+import warnings
 
 import numpy as np
 import torch
 from torch import Tensor
 
+import submanifold as sm
 from submanifold import models
 from submanifold.models import Model
 from submanifold.models.catalogue import parameters_of
@@ -66,7 +68,26 @@ def scalar(loss) -> Tensor:
     return loss["loss"] if isinstance(loss, dict) else loss
 
 
-def on_circle(model, circle, seed=0, n=2000):
+def check_learns_the_circle(model, circle, seed, steps=4000):
+    """Trained on it, W_1 along it is below twice its floor, half of the samples are nearer than 0.03, and nothing looks
+    like manifold overfitting."""
+    data = circle.sample(5000, seed=seed)
+    sm.fit(model, data, steps=steps, learning_rate=2e-3, ema=0.998, seed=seed, progress=False)
+    found, floor, off = _on_circle(model, circle, seed)
+    assert found < 2 * floor
+    assert off < 0.03
+    check_is_not_flagged(model, data, circle.sample(1000, seed=500 + seed), dim=1)
+
+
+def check_is_not_flagged(model, data, held_out, dim):
+    """As manifold overfitting."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of points that a two-step model refuses
+        found = sm.lens.manifold_overfitting(model, held_out, reference=data, dim=dim)
+    assert found.verdict != "overfitting", found.summary
+
+
+def _on_circle(model, circle, seed, n=2000):
     """W_1 of samples along the circle to data, its floor, means of ten each, and the median distance from it."""
     x = model.sample(n, generator=torch.Generator().manual_seed(seed)).double().numpy()
     true = [circle.angle(circle.sample(n, seed=1000 * (seed + 1) + k)) for k in range(20)]
