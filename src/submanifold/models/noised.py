@@ -48,8 +48,8 @@ class Noised(Model):
     - "random": for each point one drawn evenly from [\sigma, \sigma_max]. The law that is learned is the mixture of the
       p_\sigma over these levels.
     - "annealed": at first \sigma_max, falling to \sigma over `anneal_steps` steps of each stage (data mollification,
-      Tran et al. 2023, arXiv 2305.18900, whose noise falls to nothing, along a sigmoid): a likelihood that is easy to
-      maximise leads to one that is not.
+      Tran et al. 2023, arXiv 2305.18900, whose noise falls to nothing, with spacing="sigmoid"): a likelihood that is
+      easy to maximise leads to one that is not.
 
     Held-out losses are under the noise with which training ends. `log_prob` is that of noised data at \sigma (with
     "random", of the mixture), of the base's kind, with respect to volume in R^D and in the units of the data: of clean
@@ -69,7 +69,7 @@ class Noised(Model):
         sigma_max: \sigma_max / s of the latter two.
         anneal_steps: steps over which the noise falls; when training ends earlier there is a warning.
         spacing: how it falls, a name of `submanifold.models.diffusion.levels.SPACINGS`: "log" halves it every so many
-            steps, "sigma" takes as much off in each.
+            steps, "sigma" takes as much off in each, "sigmoid" is slow at both ends.
         correction: what is done to samples, "none" or "tweedie".
 
     Raises:

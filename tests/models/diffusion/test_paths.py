@@ -115,6 +115,9 @@ def test_spacings_are_those_of_their_names():
     torch.testing.assert_close(log.diff(), log.diff()[:1].expand(10))
     time = LinearPath().time(noise_levels(10, 0.002, 80.0, spacing="linear"))
     torch.testing.assert_close(time.diff(), time.diff()[:1].expand(10))
+    sigma = noise_levels(10, 0.01, 1.0, spacing="sigmoid")
+    share, at = sigma.square() / (1 + sigma.square()), torch.linspace(3, -3, 11, dtype=torch.float64).sigmoid()
+    torch.testing.assert_close((share - share[-1]) / (share[0] - share[-1]), (at - at[-1]) / (at[0] - at[-1]))
 
 
 @pytest.mark.parametrize(

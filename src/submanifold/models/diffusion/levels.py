@@ -13,6 +13,9 @@ from submanifold.models.diffusion.paths import PATHS, Path
 
 __all__ = ["SPACINGS", "TRAINING_LEVELS", "noise_levels"]
 
+_LOGIT = 3.0
+"""Where a sigmoid is cut off at both ends: Jabri et al. 2022, arXiv 2212.11972, algorithm 1."""
+
 Spacing = Callable[[Tensor, float, float], Tensor]
 """Levels from the largest, at 0, to the least, at 1, of evenly spaced numbers u."""
 
@@ -44,13 +47,24 @@ def _timed(name: str) -> Spacing:
     return spaced
 
 
+def _sigmoid(u: Tensor, low: float, high: float) -> Tensor:
+    """The noise's share of the variance, sigma^2 / (1 + sigma^2), along a sigmoid: slow at both ends."""
+    first, last = (sigma**2 / (1 + sigma**2) for sigma in (high, low))
+    end = math.tanh(_LOGIT / 2)
+    share = last + (first - last) * 0.5 * (1 + (_LOGIT * (0.5 - u)).tanh() / end)
+    levels: Tensor = (share / (1 - share)).sqrt()
+    return levels
+
+
 SPACINGS: dict[str, Spacing] = {
     "karras": _power(7.0),
     "sigma": _power(1.0),
     "log": _log,
+    "sigmoid": _sigmoid,
     **{name: _timed(name) for name in ("vp", "vp-cosine", "linear", "trigonometric")},
 }
-"""Evenly in sigma^{1/7} (Karras et al. 2022), in sigma, in its logarithm, or in the time of a path of that name."""
+"""Evenly in sigma^{1/7} (Karras et al. 2022), in sigma, in its logarithm, in the time of a path of that name, or slowly
+at both ends of the noise's share of the variance (Jabri et al. 2022, arXiv 2212.11972, section 3.3)."""
 
 
 def noise_levels(
