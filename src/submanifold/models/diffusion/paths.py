@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,14 +38,26 @@ r"""What a network says of x_t: \epsilon; x_0; dx_t/dt; \alpha \epsilon - \beta 
 2202.00512, appendix D); or the gradient of the log-density of x_t, -\epsilon / \beta."""
 
 
-@dataclass(frozen=True)
 class Rates:
-    r"""A moment of a path: \alpha, \beta, and their derivatives by t; each shaped like t."""
+    r"""A moment of a path: \alpha, \beta, and, when they are asked for, their derivatives by t; each shaped like t."""
 
-    scale: Tensor
-    noise: Tensor
-    scale_rate: Tensor
-    noise_rate: Tensor
+    def __init__(self, path: Path, t: Tensor) -> None:
+        self.scale, self.noise = path.scale(t), path.noise(t)
+        self._path, self._t = path, t
+
+    @property
+    def scale_rate(self) -> Tensor:
+        r"""d\alpha / dt."""
+        return self._rate(self._path.scale)
+
+    @property
+    def noise_rate(self) -> Tensor:
+        r"""d\beta / dt."""
+        return self._rate(self._path.noise)
+
+    def _rate(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        rate: Tensor = torch.func.jvp(f, (self._t,), (torch.ones_like(self._t),))[1]
+        return rate
 
     def weights(self, kind: str) -> tuple[Tensor, Tensor]:
         r"""(a, b) of the prediction a x_0 + b \epsilon that is called `kind`, each shaped like t.
@@ -55,14 +66,17 @@ class Rates:
             InvalidInput: for an unknown kind.
         """
         one, zero = torch.ones_like(self.scale), torch.zeros_like(self.scale)
-        check_choice(kind, PREDICTIONS, name="kind")
-        return {
-            "noise": (zero, one),
-            "data": (one, zero),
-            "velocity": (self.scale_rate, self.noise_rate),
-            "v": (-self.noise, self.scale),
-            "score": (zero, -1 / self.noise),
-        }[kind]
+        match check_choice(kind, PREDICTIONS, name="kind"):
+            case "noise":
+                return zero, one
+            case "data":
+                return one, zero
+            case "velocity":
+                return self.scale_rate, self.noise_rate
+            case "v":
+                return -self.noise, self.scale
+            case _:
+                return zero, -1 / self.noise
 
 
 class Path(ABC):
@@ -86,10 +100,7 @@ class Path(ABC):
 
     def rates(self, t: Tensor) -> Rates:
         """Both at times t, with their derivatives."""
-        along = torch.ones_like(t)
-        scale, scale_rate = torch.func.jvp(self.scale, (t,), (along,))[:2]
-        noise, noise_rate = torch.func.jvp(self.noise, (t,), (along,))[:2]
-        return Rates(scale, noise, scale_rate, noise_rate)
+        return Rates(self, t)
 
 
 class VarianceExploding(Path):
