@@ -35,6 +35,10 @@ def test_the_slope_is_the_codimension_for_any_law_on_the_circle(D):
         assert slope(D, mu=mu, n=1000, seed=D) == pytest.approx(D - 1, rel=0.02)
 
 
+def test_score_explosion():
+    assert_reproduced(run("score-explosion", seeds=1))
+
+
 def test_parallel_segments():
     assert_reproduced(run("parallel-segments", seeds=2))
 

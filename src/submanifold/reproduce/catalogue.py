@@ -17,6 +17,8 @@ EXPERIMENTS = {
     "two-step ones do",
     "circle-autoencoder": "one latent cannot reconstruct a circle, two can, and yet most of their latent space "
     "is off it",
+    "score-explosion": "the score of noised data on a manifold grows without bound across it and not along it, and yet "
+    "samples its law",
     "parallel-segments": "between laws on two parallel segments KL is infinite and JS is log 2 at every distance; "
     "W1 is that distance",
     "dimension-intervals": "95% intervals of the intrinsic dimension cover in 95% of samples, although neighbourhoods "
