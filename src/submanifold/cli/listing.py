@@ -87,20 +87,30 @@ _TABLES: dict[Kind, Callable[[], Mapping[str, str | tuple[str, ...]]]] = {
 }
 
 
+_WIDE = 120
+"""Columns of a terminal that a table of several columns takes."""
+
 _HEADERS: dict[Kind, tuple[str, ...]] = {
-    Kind.MODELS: ("", "family: why it is or is not manifold-aware", "aware", "log-density", "can do")
+    Kind.MODELS: ("", "family: why it is or is not manifold-aware", "manifold", "log-density", "can do")
 }
 
 
 def listing(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List models, manifolds, estimators, findings or experiments."""
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    headers = _HEADERS.get(kind, ())
+    headers, out = _HEADERS.get(kind, ()), console()
+    if headers and out.width < _WIDE:  # columns would be too narrow to read
+        for name, (text, *facts) in _models().items():
+            line = "; ".join(f"{header}: {fact}" for header, fact in zip(headers[2:], facts, strict=True))
+            out.print(Text(name, style="bold"))
+            out.print(Padding(Text(f"{text}\n{line}"), (0, 0, 0, 4)))
+        return
     table = Table(*headers, box=None, pad_edge=False, show_header=any(headers), padding=(0, 3, 0, 0))
     if headers:
         table.columns[0].no_wrap = True
     for name, told in _TABLES[kind]().items():
         table.add_row(Text(name, style="bold"), *map(Text, (told,) if isinstance(told, str) else told))
-    console().print(table)
+    out.print(table)
