@@ -18,6 +18,7 @@ from submanifold.geometry.jacobians import jacobian
 from submanifold.geometry.operator_norms import convolution_norm, round_up, spectral_norm
 from submanifold.geometry.spectrum import singular_values
 from submanifold.nn.activations import activation_lipschitz
+from submanifold.nn.kan.linear import KANLinear
 
 __all__ = ["lipschitz_lower_bound", "lipschitz_upper_bound"]
 
@@ -35,7 +36,7 @@ _RESHAPING = (nn.Identity, nn.Flatten, nn.Unflatten)
 def lipschitz_upper_bound(module: nn.Module) -> float:
     r"""A certified L with \|f(x) - f(y)\|_2 \le L \|x - y\|_2 for all x, y, in exact arithmetic.
 
-    Known are affine and convolutional layers, the activations of `submanifold.nn`, changes of shape,
+    Known are affine and convolutional layers, those of KANs, the activations of `submanifold.nn`, changes of shape,
     and `nn.Sequential` of known modules. A module of another kind may offer its own bound as a
     method `lipschitz_bound() -> float`, which is trusted.
 
@@ -56,6 +57,8 @@ def lipschitz_upper_bound(module: nn.Module) -> float:
         return convolution_norm(module)
     if isinstance(module, nn.Dropout) and not module.training:
         return 1.0
+    if isinstance(module, KANLinear) and _computes(module, KANLinear):  # |J| is below the slopes' bounds entry by entry
+        return round_up(spectral_norm(module.slope_bounds().cpu().numpy()), module.in_features)
     steepest = activation_lipschitz(module)
     if steepest is not None:
         return steepest

@@ -35,7 +35,7 @@ class Autoregressive(ExactLikelihood):
 
     Args:
         data_shape: (D,) or (channels, height, width), flattened.
-        network: "transformer", for at most 1024 coordinates, or "masked" (MADE).
+        network: "transformer", for at most 1024 coordinates, "masked" (MADE), or "kan", a KAN with masked edges.
         hidden: widths of the network's layers; of a transformer's blocks, all equal.
         components: Gaussians in each factor.
         preprocess: names of the invertible maps applied first.

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils import parametrizations
 
+from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
-from submanifold.nn import encoder
+from submanifold.nn import KANLinear, encoder
 
 __all__ = ["ADVERSARIAL_BETAS", "DIVERGENCES", "Divergence", "critic_network", "gradient_penalty", "normalise_spectrum"]
 
@@ -85,8 +86,9 @@ def critic_network(
     """
     critic: nn.Module = encoder("conv" if network == "spatial" else network, data_shape, features, hidden)
     if not level:
-        last = [module for module in critic.modules() if isinstance(module, nn.Linear)][-1]
-        last.register_parameter("bias", None)
+        affine = [module for module in critic.modules() if isinstance(module, nn.Linear)]
+        if affine:  # the constants of a KAN are no parameters of their own
+            affine[-1].register_parameter("bias", None)
     return critic
 
 
@@ -150,7 +152,15 @@ def normalise_spectrum(network: nn.Module, sharpness: float = 10.0) -> nn.Module
     Matrices of norm one leave the units of a smooth activation near zero, where it is affine. The network therefore
     sees s x, and its scores are divided by s, the `sharpness`: it is as steep as before, but its activations are s
     times as curved, nearly those of a piecewise linear network.
+
+    Raises:
+        InvalidInput: for a KAN, whose steepness is that of its edges and not of a matrix.
     """
+    if any(isinstance(module, KANLinear) for module in network.modules()):
+        raise InvalidInput(
+            'network="kan" is not accepted for a critic with spectral normalisation: give network="mlp", or '
+            'regulariser="gradient-penalty"'
+        )
     for module in list(network.modules()):
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.ndim > 1:

@@ -12,8 +12,9 @@ from submanifold.checks import check_choice, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.conditional import Denoiser
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
-from submanifold.nn.denoiser_mlp import DenoiserMLP
+from submanifold.nn.denoiser_mlp import DenoiserKAN, DenoiserMLP
 from submanifold.nn.foreign import DiffusersNetwork, is_of_diffusers
+from submanifold.nn.kan.network import inner_kan
 from submanifold.nn.mlp import MLP
 from submanifold.nn.spatial import SpatialDecoder, SpatialEncoder
 from submanifold.nn.transformer import ImageTransformer
@@ -37,18 +38,23 @@ class Network:
     decoder: Callable[[int, tuple[int, ...], tuple[int, ...]], nn.Module]
 
 
-def _mlp_encoder(data_shape: tuple[int, ...], out_features: int, hidden: tuple[int, ...]) -> nn.Module:
-    mlp = MLP([math.prod(data_shape), *hidden, out_features])
-    return mlp if len(data_shape) == 1 else nn.Sequential(nn.Flatten(), mlp)
+def _dense(make: Callable[[Sequence[int]], nn.Module]) -> Network:
+    """Networks of vectors in both directions, of images their pixels in a row."""
 
+    def encoder(data_shape: tuple[int, ...], out_features: int, hidden: tuple[int, ...]) -> nn.Module:
+        network = make([math.prod(data_shape), *hidden, out_features])
+        return network if len(data_shape) == 1 else nn.Sequential(nn.Flatten(), network)
 
-def _mlp_decoder(in_features: int, data_shape: tuple[int, ...], hidden: tuple[int, ...]) -> nn.Module:
-    mlp = MLP([in_features, *hidden, math.prod(data_shape)])
-    return mlp if len(data_shape) == 1 else nn.Sequential(mlp, nn.Unflatten(1, data_shape))
+    def decoder(in_features: int, data_shape: tuple[int, ...], hidden: tuple[int, ...]) -> nn.Module:
+        network = make([in_features, *hidden, math.prod(data_shape)])
+        return network if len(data_shape) == 1 else nn.Sequential(network, nn.Unflatten(1, data_shape))
+
+    return Network(encoder, decoder)
 
 
 NETWORKS: dict[str, Network] = {
-    "mlp": Network(_mlp_encoder, _mlp_decoder),
+    "kan": _dense(inner_kan),
+    "mlp": _dense(MLP),
     "spatial": Network(
         lambda data_shape, out_features, hidden: SpatialEncoder(data_shape, out_features, channels=hidden),
         lambda in_features, data_shape, hidden: SpatialDecoder(in_features, data_shape, channels=hidden),
@@ -84,8 +90,8 @@ def encoder(
             otherwise. "spatial" keeps the outputs at their places, as an image of a quarter of the height and width.
         data_shape: shape of one point.
         out_features: number of outputs.
-        hidden: widths of the dense layers; a convolutional network has them after its convolutions, and of a "spatial"
-            one they are the feature maps.
+        hidden: widths of the layers; a convolutional network has them after its convolutions, and of a "spatial" one
+            they are the feature maps.
 
     Raises:
         InvalidInput: for an unknown network, a convolutional one on data that are not images, or widths that are not
@@ -107,6 +113,7 @@ def decoder(network: str, in_features: int, data_shape: Sequence[int], hidden: S
 
 
 DENOISERS: dict[str, Callable[[Sequence[int], Sequence[int] | None, int], Denoiser]] = {
+    "kan": DenoiserKAN,
     "mlp": DenoiserMLP,
     "transformer": ImageTransformer,
     "unet": UNet,
@@ -137,8 +144,8 @@ def denoiser(
     check_choice(network, ["auto", *DENOISERS], name="network")
     if network == "auto":
         network = "unet" if len(shape) == 3 else "mlp"
-    if len(shape) != 3 and network != "mlp":
+    if len(shape) != 3 and network not in ("mlp", "kan"):
         raise InvalidInput(
-            f'network={network!r} is not accepted for data of shape {shape}: it works on images, give "mlp"'
+            f'network={network!r} is not accepted for data of shape {shape}: it works on images, give "mlp" or "kan"'
         )
     return DENOISERS[network](shape, hidden, classes)

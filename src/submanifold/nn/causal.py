@@ -19,8 +19,9 @@ from torch.nn import functional
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
+from submanifold.nn.kan.network import inner_kan
 
-__all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedMLP", "causal_network"]
+__all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedKAN", "MaskedMLP", "causal_network"]
 
 
 class CausalNetwork(nn.Module, ABC):
@@ -108,6 +109,36 @@ class MaskedMLP(CausalNetwork):
         return self.last.part(self.middle(h), slice(i * self.out, (i + 1) * self.out)), (h, i)
 
 
+class MaskedKAN(CausalNetwork):
+    """The same of a Kolmogorov-Arnold network: an edge there is where degrees allow it.
+
+    What is said of the first coordinate depends on nothing, and edges have no constants of their own, hence the level.
+    """
+
+    def __init__(self, D: int, out: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.out = out
+        order = torch.arange(1, D + 1)
+        degrees = [order, *(_spread(width, D) for width in hidden)]
+        self.kan = inner_kan([D, *hidden, D * out])
+        *inner, last = self.kan.layers
+        for layer, (a, b) in zip(inner, pairwise(degrees), strict=True):
+            layer.prune_edges(b[:, None] >= a)
+        last.prune_edges((order[:, None] > degrees[-1]).repeat_interleave(out, dim=0))
+        self.level = nn.Parameter(0.1 * torch.randn(D, out))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.kan(y).reshape(len(y), -1, self.out) + self.level
+
+    def begin(self, n: int) -> tuple[Tensor, Any]:
+        return self.level[0].expand(n, -1), (self.level.new_zeros(n, len(self.level)), 0)
+
+    def advance(self, y: Tensor, state: Any) -> tuple[Tensor, Any]:
+        known, i = state
+        known = torch.cat([known[:, :i], y[:, None], known[:, i + 1 :]], dim=1)
+        return self(known)[:, i + 1], (known, i + 1)
+
+
 class CausalTransformer(CausalNetwork):
     """A transformer over the coordinates as a sequence, with a start in front (Vaswani et al. 2017, arXiv 1706.03762).
 
@@ -182,6 +213,7 @@ class _Block(nn.Module):
 
 
 CAUSAL: dict[str, Callable[[int, int, Sequence[int]], CausalNetwork]] = {
+    "kan": MaskedKAN,
     "masked": MaskedMLP,
     "transformer": CausalTransformer,
 }

@@ -11,9 +11,10 @@ from submanifold.checks import check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
 from submanifold.nn.conditional import Denoiser, Modulation, zeroed
+from submanifold.nn.kan.network import inner_kan
 from submanifold.nn.layer_norm import LayerNorm
 
-__all__ = ["DenoiserMLP"]
+__all__ = ["DenoiserKAN", "DenoiserMLP"]
 
 
 class DenoiserMLP(Denoiser):
@@ -47,9 +48,17 @@ class DenoiserMLP(Denoiser):
         super().__init__(data_shape, widths[0], classes)
         self.first = nn.Linear(D, widths[0])
         pairs = zip([widths[0], *widths], widths, strict=False)
-        self.blocks = nn.ModuleList(_Block(fan_in, fan_out, widths[0], activation) for fan_in, fan_out in pairs)
+        self.blocks = nn.ModuleList(
+            _Block(fan_in, fan_out, widths[0], self._dense(fan_in, fan_out, activation)) for fan_in, fan_out in pairs
+        )
         self.modulate = Modulation(widths[0], widths[-1])
         self.last = zeroed(nn.Linear(widths[-1], D))
+
+    def _dense(self, fan_in: int, fan_out: int, activation: str) -> nn.Module:
+        """What a block adds at first nothing by."""
+        return nn.Sequential(
+            nn.Linear(fan_in, fan_out), make_activation(activation), zeroed(nn.Linear(fan_out, fan_out))
+        )
 
     def _respond(self, x: Tensor, e: Tensor) -> Tensor:
         h = self.first(x.flatten(1))  # (n, width)
@@ -59,14 +68,31 @@ class DenoiserMLP(Denoiser):
         return output.reshape(x.shape)
 
 
+class DenoiserKAN(DenoiserMLP):
+    """The same with two layers of a KAN in each block, see `DenoiserMLP`.
+
+    Args:
+        data_shape: shape of one point.
+        hidden: width of each block; by default three of 32, 64 or 128, the more the larger a point.
+        classes: number of classes, or 0 for none.
+    """
+
+    def __init__(self, data_shape: Sequence[int], hidden: Sequence[int] | None = None, classes: int = 0) -> None:
+        widths = [width // 4 for width in _default_widths(math.prod(data_shape))] if hidden is None else hidden
+        super().__init__(data_shape, widths, classes)
+
+    def _dense(self, fan_in: int, fan_out: int, activation: str) -> nn.Module:
+        kan = inner_kan([fan_in, fan_out, fan_out])
+        kan.layers[-1].say_nothing()
+        return kan
+
+
 class _Block(nn.Module):
-    def __init__(self, fan_in: int, fan_out: int, width: int, activation: str) -> None:
+    def __init__(self, fan_in: int, fan_out: int, width: int, dense: nn.Module) -> None:
         super().__init__()
         self.norm = LayerNorm()
         self.modulate = Modulation(width, fan_in)
-        self.dense = nn.Sequential(
-            nn.Linear(fan_in, fan_out), make_activation(activation), zeroed(nn.Linear(fan_out, fan_out))
-        )
+        self.dense = dense
         self.skip = nn.Identity() if fan_in == fan_out else nn.Linear(fan_in, fan_out)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:

@@ -1,0 +1,7 @@
+"""Kolmogorov-Arnold networks: layers of learned functions on edges, their grids, and how they are read."""
+
+from submanifold._lazy import attach
+
+__all__ = ["BASES", "KAN", "KANLinear"]
+
+__getattr__, __dir__ = attach(__name__, {"BASES": "bases", "KAN": "network", "KANLinear": "linear"})

@@ -1,0 +1,164 @@
+"""The layer of Kolmogorov-Arnold networks: a learned function on every edge, and sums at the nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from submanifold.checks import check_choice, check_int, check_real
+from submanifold.errors import InvalidInput
+from submanifold.nn.activations import ACTIVATIONS, activation_lipschitz
+from submanifold.nn.activations import activation as make_activation
+from submanifold.nn.kan.bases import BASES, BSplines
+
+__all__ = ["KANLinear"]
+
+_GAIN = math.sqrt(1 / 0.356)
+"""Keeps the size of standard normal numbers: E silu(z)^2 = 0.356."""
+
+
+class KANLinear(nn.Module):
+    r"""Sums of functions of single inputs,
+
+    .. math:: y_o = \sum_i \phi_{oi}(x_i), \qquad
+              \phi_{oi}(x) = b_{oi} \, \mathrm{silu}(x) + s_{oi} \sum_j c_{oij} B_j(x)
+
+    (Liu et al. 2024, arXiv 2404.19756, eq. 2.10-2.11), which maps (..., in_features) to (..., out_features). Only the k
+    + 1 splines that are not zero at an input are computed, and all edges are one product of matrices. All of it is made
+    of operations that torch differentiates, forwards, backwards and again.
+
+    Args:
+        in_features: inputs.
+        out_features: outputs.
+        grid: how fine the basis is: intervals G of splines.
+        basis: one of `submanifold.nn.kan.BASES`.
+        base: the activation beside the spline, a key of `submanifold.nn.ACTIVATIONS`, or None for none.
+        noise: deviation of splines at first, over \sqrt{in_features}.
+        recompute: compute the basis anew in the backward pass and keep nothing of it: less memory, more time. Not for
+            `torch.func`.
+        compiled: by `torch.compile`: fewer passes over memory, after seconds of compiling for each shape.
+        **basis_options: of the basis, such as `order`, `grid_range`, `open_knots` and `outside` of splines.
+
+    Raises:
+        InvalidInput: for an argument that is not accepted.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        grid: int = 5,
+        basis: str = "bspline",
+        base: str | None = "silu",
+        noise: float = 0.1,
+        recompute: bool = False,
+        compiled: bool = False,
+        **basis_options: Any,
+    ) -> None:
+        super().__init__()
+        self.in_features = check_int(in_features, name="in_features")
+        self.out_features = check_int(out_features, name="out_features")
+        make = BASES[check_choice(basis, BASES, name="basis")]
+        try:
+            self.basis = make(self.in_features, grid=grid, **basis_options)
+        except TypeError as error:
+            raise InvalidInput(f"basis={basis!r} is not made of {sorted(basis_options)}: {error}") from None
+        self.base = None if base is None else make_activation(check_choice(base, ACTIVATIONS, name="base"))
+        self.recompute, self.compiled = bool(recompute), bool(compiled)
+        shape = (self.out_features, self.in_features)
+        fan = math.sqrt(self.in_features)
+        spread = check_real(noise, name="noise") / fan
+        self.coefficients = nn.Parameter(spread * torch.randn(*shape, self.basis.size))
+        self.spline_scale = nn.Parameter(torch.ones(shape))
+        if self.base is not None:
+            self.base_scale = nn.Parameter(_GAIN / fan * torch.randn(shape))
+        self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
+        self.is_whole = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._compiled()(x) if self.compiled else self._forward(x)
+
+    def edges(self, x: Tensor) -> Tensor:
+        r"""What each edge says, \phi_{oi}(x_i), (..., out_features, in_features), of x (..., in_features)."""
+        values = torch.einsum("...ij,oij->...oi", self.basis(x).to(x.dtype), self._spline_weights())
+        if self.base is not None:
+            values = values + self.base(x)[..., None, :] * self._base_weights()
+        return values
+
+    @torch.no_grad()
+    def say_nothing(self) -> None:
+        """Make all edges zero; they learn from there."""
+        self.coefficients.zero_()
+        if self.base is not None:
+            self.base_scale.zero_()
+
+    def prune_edges(self, keep: Tensor) -> None:
+        """Leave only edges with `keep` (out_features, in_features), of those that there still are.
+
+        Raises:
+            InvalidInput: for another shape.
+        """
+        if tuple(keep.shape) != tuple(self.mask.shape):
+            raise InvalidInput(f"keep has shape {tuple(keep.shape)}: give {tuple(self.mask.shape)}")
+        self.mask &= keep.to(self.mask)
+        self.is_whole = bool(self.mask.all())
+
+    def slope_bounds(self) -> Tensor:
+        r"""Upper bounds of |\phi_{oi}'| over all of R, (out_features, in_features), float64.
+
+        Those of a spline are read off its control points, since a spline lies within theirs.
+        """
+        bounds = self.basis.slope_bounds(self.coefficients.detach())
+        bounds = bounds * self.spline_scale.detach().double().abs()
+        if self.base is not None:
+            steepest = activation_lipschitz(self.base)
+            bounds = bounds + (math.inf if steepest is None else steepest) * self.base_scale.detach().double().abs()
+        return torch.where(self.mask, bounds, torch.zeros_like(bounds))
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, functions={self.basis.size}"
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.in_features:
+            raise InvalidInput(f"x has shape {tuple(x.shape)}: give (..., {self.in_features})")
+        keep_nothing = self.recompute and torch.is_grad_enabled()
+        splines = checkpoint(self._splines, x, use_reentrant=False) if keep_nothing else self._splines(x)
+        if self.base is None:
+            return splines
+        return splines + functional.linear(self.base(x), self._base_weights())
+
+    def _splines(self, x: Tensor) -> Tensor:
+        functions = self.basis(x).to(x.dtype).flatten(-2)  # (..., in * size)
+        return functional.linear(functions, self._spline_weights().flatten(1))
+
+    def _spline_weights(self) -> Tensor:
+        """(out, in, size)."""
+        scale = self.spline_scale if self.is_whole else self.spline_scale * self.mask
+        return self.basis.weights(self.coefficients) * scale[..., None]
+
+    def _base_weights(self) -> Tensor:
+        """(out, in)."""
+        return self.base_scale if self.is_whole else self.base_scale * self.mask
+
+    def _compiled(self) -> Any:
+        found = self.__dict__.get("_by_compiler")
+        if found is None:
+            found = self.__dict__["_by_compiler"] = torch.compile(self._forward)
+        return found
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        stored = state_dict.get(f"{prefix}coefficients")
+        if isinstance(self.basis, BSplines) and isinstance(stored, Tensor) and stored.ndim == 3:
+            with torch.no_grad():  # of a grid that was refined
+                self.coefficients.data = self.coefficients.new_zeros(*self.mask.shape, stored.shape[2])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.is_whole = bool(self.mask.all())

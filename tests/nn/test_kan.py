@@ -1,0 +1,231 @@
+"""KANs: splines against SciPy, derivatives of all kinds, continuation beyond the grid, Lipschitz bounds, refusals."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import BSpline
+
+from submanifold.errors import InvalidInput
+from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
+from submanifold.nn.kan import BASES, KAN, KANLinear
+from submanifold.nn.kan.bases import BSplines
+from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def breakpoints(G, m=3, seed=0):
+    """Of m columns, not uniform."""
+    return torch.as_tensor(np.sort(np.random.default_rng(seed).uniform(-1, 1, (m, G + 1)), axis=1))
+
+
+def places(grid, n=60, seed=0):
+    """Inside the grid, (n, m)."""
+    share = torch.as_tensor(np.random.default_rng(seed).uniform(0, 1, (n, len(grid))))
+    return grid[:, 0] + share * (grid[:, -1] - grid[:, 0])
+
+
+def splines(x, grid, k, **kwargs):
+    return dense(*local_splines(x, knots_of(grid, k, **kwargs), k), grid.shape[1] - 1 + k)
+
+
+@pytest.mark.parametrize("open_ends", [False, True])
+@pytest.mark.parametrize(("k", "G"), [*itertools.product([1, 2, 3, 5], [1, 2, 7])])
+def test_splines_are_those_of_scipy(k, G, open_ends):
+    grid = breakpoints(G)
+    x, knots = places(grid), knots_of(grid, k, open_ends=open_ends)
+    ours = splines(x, grid, k, open_ends=open_ends)
+    for column in range(3):
+        theirs = BSpline.design_matrix(x[:, column].numpy(), knots[column].numpy(), k).toarray()
+        np.testing.assert_allclose(ours[:, column], theirs, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours.sum(dim=-1), torch.ones(60, 3, dtype=torch.float64), rtol=0, atol=1e-13)
+    assert (ours > -1e-15).all()
+    assert ((ours != 0).sum(dim=-1) <= k + 1).all()
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("uniform", [True, False])
+def test_a_layer_and_its_derivatives_are_those_of_scipy(order, uniform):
+    layer = KANLinear(1, 1, grid=6, order=order, base=None).double()
+    even = torch.linspace(-1, 1, 7, dtype=torch.float64)[None]
+    layer.basis.set_breakpoints(even if uniform else breakpoints(6, m=1))
+    with torch.no_grad():
+        layer.coefficients.copy_(normal(1, 1, 6 + order))
+    knots, c = layer.basis.knots[0].double().numpy(), layer.coefficients.detach().numpy()[0, 0]
+    x = places(layer.basis.breakpoints.double())
+
+    def f(x):
+        return layer(x[None])[0]
+
+    first = torch.func.jacrev(f)
+    for derivative, found in enumerate([f, first, torch.func.jacfwd(first)]):
+        values = torch.func.vmap(found)(x).detach().flatten().numpy()
+        expected = (
+            BSpline(knots, c, order).derivative(derivative)(x[:, 0].numpy())
+            if derivative
+            else BSpline(knots, c, order)(x[:, 0].numpy())
+        )
+        np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+def test_half_and_single_precision():
+    torch.manual_seed(0)
+    layer = KANLinear(4, 3, grid=5)
+    x = normal(50, 4)
+    exact = layer.double()(x)
+    torch.testing.assert_close(layer.float()(x.float()).double(), exact, rtol=0, atol=1e-6)
+    rough = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
+    assert rough.dtype == torch.bfloat16
+    assert float((rough - exact).abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+@pytest.mark.parametrize("open_ends", [False, True])
+def test_uniform_grids_have_the_splines_of_all_grids_beyond_their_ends_too(k, open_ends):
+    G, u = 4, torch.linspace(-3, 7, 101, dtype=torch.float64)[:, None]
+    grid = torch.arange(G + 1, dtype=torch.float64)[None]
+    quick = dense(*uniform_splines(u, G, k), G + k)
+    torch.testing.assert_close(quick, splines(u, grid, k), rtol=0, atol=1e-12)
+    # coefficients of another kind of knots say the same function
+    layer = BSplines(1, grid=G, order=k, grid_range=(0.0, 4.0), open_knots=open_ends).double()
+    c = normal(1, 1, G + k)
+    said = torch.einsum("nij,oij->no", layer(u), layer.weights(c))
+    expected = torch.einsum("nij,oij->no", splines(u, grid, k, open_ends=open_ends), c)
+    torch.testing.assert_close(said, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("open_knots", [False, True])
+def test_polynomials_are_splines(order, open_knots):
+    """Coefficients at the Greville places give x (Marsden), products of the inner knots x^k."""
+    grid = breakpoints(5)
+    knots = knots_of(grid, order, open_ends=open_knots)
+    x, B = places(grid), splines(places(grid), grid, order, open_ends=open_knots)
+    torch.testing.assert_close((B * greville(knots, order)).sum(dim=-1), x, rtol=0, atol=1e-13)
+    power = knots[:, 1:-1].unfold(1, order, 1).prod(dim=-1)
+    torch.testing.assert_close((B * power).sum(dim=-1), x**order, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize(("before", "after"), [*itertools.product([False, True], repeat=2)])
+def test_more_knots_change_no_function(order, before, after):
+    grid = breakpoints(4)
+    finer = torch.cat([grid, places(grid, n=5).mT], dim=1).sort(dim=1).values
+    c, x = normal(3, 4 + order), places(grid)
+    T = change_of_knots(knots_of(grid, order, open_ends=before), knots_of(finer, order, open_ends=after), order)
+    told = (splines(x, finer, order, open_ends=after) * (T @ c[..., None])[..., 0]).sum(dim=-1)
+    torch.testing.assert_close(told, (splines(x, grid, order, open_ends=before) * c).sum(dim=-1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_derivatives_of_all_kinds(basis):
+    """Backwards, forwards, twice, and each for itself in a batch, also beyond the grid."""
+    net = KAN([3, 4, 2], basis=basis).double()
+    x = 2 * normal(5, 3)
+    plain = torch.stack([torch.autograd.functional.jacobian(net, row) for row in x])
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacrev(net))(x), plain)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacfwd(net))(x), plain)
+    along = normal(5, 3, seed=1)
+    pushed = torch.func.vmap(lambda x, v: torch.func.jvp(net, (x,), (v,))[1])(x, along)
+    torch.testing.assert_close(pushed, (plain @ along[..., None])[..., 0])
+    assert torch.autograd.gradcheck(net, x.requires_grad_())
+    assert torch.autograd.gradgradcheck(net, x)
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_beyond_the_grid_it_goes_on_straight(uniform):
+    layer = KANLinear(2, 3, base=None).double()
+    if not uniform:
+        layer.basis.set_breakpoints(breakpoints(5, m=2))
+    ends = torch.stack([layer.basis.breakpoints[:, 0], layer.basis.breakpoints[:, -1]]).double()
+    outwards = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    at, near, far = (layer(ends + s * outwards) for s in (0.0, 1e-4, 5.0))
+    torch.testing.assert_close((far - at) / 5, (near - at) / 1e-4, rtol=1e-6, atol=1e-7)
+    inside = (at - layer(ends - 1e-6 * outwards)) / 1e-6
+    torch.testing.assert_close(inside, (far - at) / 5, rtol=1e-4, atol=1e-4)
+    clamped = KANLinear(2, 3, base=None, outside="clamp").double()
+    high = torch.ones(1, 2, dtype=torch.float64)
+    torch.testing.assert_close(clamped(5 * high), clamped(high), rtol=0, atol=1e-6)
+
+
+def test_edges_sum_to_the_layer_and_pruned_ones_are_gone():
+    layer = KANLinear(4, 3).double()
+    x = normal(10, 4)
+    torch.testing.assert_close(layer.edges(x).sum(dim=-1), layer(x))
+    keep = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]], dtype=torch.bool)
+    before = layer.edges(x)
+    layer.prune_edges(keep)
+    torch.testing.assert_close(layer(x), (before * keep).sum(dim=-1))
+    assert (layer.slope_bounds()[~keep] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{"recompute": True}, {"open_knots": True}, {"base": None}, {"basis": "rbf"}])
+def test_options_train(options):
+    """A few steps lower the error; computing the basis anew changes no number."""
+    x = normal(200, 2, dtype=torch.float32)
+    y = (3 * x[:, :1]).sin() * x[:, 1:]
+    losses = []
+    for more in ({}, {"recompute": False}):
+        torch.manual_seed(0)
+        net = KAN([2, 5, 1], **(options | more))
+        optimiser = torch.optim.Adam(net.parameters(), 0.02)
+        for _ in range(60):
+            optimiser.zero_grad()
+            loss = (net(x) - y).square().mean()
+            loss.backward()
+            optimiser.step()
+        losses.append(float(loss))
+    assert losses[0] < 0.5 * float(y.var())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_lipschitz_bound_is_above_every_slope(basis, seed):
+    torch.manual_seed(seed)
+    net = KAN([3, 6, 2], basis=basis, noise=1.0).double()
+    seen = lipschitz_lower_bound(net, 2 * normal(2000, 3, seed=seed))
+    assert seen <= lipschitz_upper_bound(net) < torch.inf
+    layer = net[0]
+    x = torch.linspace(-3, 3, 2001, dtype=torch.float64)[:, None].expand(-1, 3)
+    slopes = (layer.edges(x).diff(dim=0) / x.diff(dim=0)[:, None]).abs().amax(dim=0)
+    assert (slopes <= layer.slope_bounds() * (1 + 1e-9)).all()
+    if basis == "bspline":  # of single edges it is nearly what there is
+        assert float((layer.slope_bounds() / slopes).median()) < 1.3
+
+
+def test_a_refined_grid_is_loaded_again():
+    finer, fresh = KAN([2, 3, 1], grid=4), KAN([2, 3, 1], grid=4)
+    for layer in finer.layers:
+        layer.basis.set_breakpoints(torch.linspace(-1, 1, 9).repeat(layer.in_features, 1))
+        layer.coefficients = torch.nn.Parameter(normal(*layer.mask.shape, 11, dtype=torch.float32))
+    fresh.load_state_dict(finer.state_dict())
+    x = normal(5, 2, dtype=torch.float32)
+    assert torch.equal(fresh(x), finer(x))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: KAN([3]), r"widths=\[3\]"),
+        (lambda: KANLinear(2, 2, grid=0), "grid=0"),
+        (lambda: KANLinear(2, 2, order=0), "order=0"),
+        (lambda: KANLinear(2, 2, grid_range=(1.0, 1.0)), "grid_range=1.0"),
+        (lambda: KANLinear(2, 2, grid_range=3.0), "grid_range=3.0"),
+        (lambda: KANLinear(2, 2, basis="wavelet"), "basis='wavelet'"),
+        (lambda: KANLinear(2, 2, outside="zero"), "outside='zero'"),
+        (lambda: KANLinear(2, 2, base="relu"), "base='relu'"),
+        (lambda: KANLinear(2, 2, basis="rbf", order=3), "basis='rbf' is not made of"),
+        (lambda: KANLinear(2, 2)(torch.zeros(4, 3)), r"x has shape \(4, 3\)"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.tensor([[0.0, 1.0, 1.0]] * 2)), "do not increase"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.tensor([[0.0, torch.nan]] * 2)), "do not increase"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.zeros(3, 4)), "shape"),
+    ],
+)
+def test_refusals(call, words):
+    with pytest.raises(InvalidInput, match=words):
+        call()
