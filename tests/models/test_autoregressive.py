@@ -11,7 +11,7 @@ from submanifold.errors import InvalidInput
 from submanifold.geometry import jacobian
 from submanifold.models import MADE, Autoregressive
 
-NETWORKS = [("masked", (16, 24)), ("masked", (3,)), ("transformer", (16, 16)), ("kan", (6, 9))]
+NETWORKS = [("masked", (16, 24)), ("masked", (3,)), ("transformer", (16, 16)), ("kan", (8, 9))]
 NAMES = ["autoregressive", "made"]
 
 

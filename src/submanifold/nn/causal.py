@@ -128,7 +128,8 @@ class MaskedKAN(CausalNetwork):
         self.level = nn.Parameter(0.1 * torch.randn(D, out))
 
     def forward(self, y: Tensor) -> Tensor:
-        return self.kan(y).reshape(len(y), -1, self.out) + self.level
+        rows: Tensor = self.kan(y).reshape(len(y), -1, self.out)
+        return rows + self.level
 
     def begin(self, n: int) -> tuple[Tensor, Any]:
         return self.level[0].expand(n, -1), (self.level.new_zeros(n, len(self.level)), 0)
