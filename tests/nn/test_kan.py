@@ -55,7 +55,7 @@ def test_a_layer_and_its_derivatives_are_those_of_scipy(order, uniform):
     layer.basis.set_breakpoints(even if uniform else breakpoints(6, m=1))
     with torch.no_grad():
         layer.coefficients.copy_(normal(1, 1, 6 + order))
-    knots, c = layer.basis.knots[0].double().numpy(), layer.coefficients.detach().numpy()[0, 0]
+    knots, c = layer.basis.exact_knots[0].numpy(), layer.coefficients.detach().numpy()[0, 0]
     x = places(layer.basis.breakpoints.double())
 
     def f(x):

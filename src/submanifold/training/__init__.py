@@ -9,11 +9,12 @@ A model says by `stages()` what is optimised; `fit` knows nothing else about it.
 
 from submanifold._lazy import attach
 
-__all__ = ["Callback", "Event", "History", "Tracker", "fit"]
+__all__ = ["Alteration", "Callback", "Event", "History", "Tracker", "fit"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "Alteration": "events",
         "Callback": "events",
         "Event": "events",
         "History": "history",

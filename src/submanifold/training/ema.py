@@ -43,6 +43,10 @@ class Average:
         finally:
             self._assign(own)
 
+    def restart(self) -> None:
+        """Begin anew with the weights as they are."""
+        self.shadow = [p.detach().clone() for p in self.parameters]
+
     def settle(self) -> None:
         """Leave the averaged weights in the model."""
         self._assign(self.shadow)
@@ -58,7 +62,7 @@ class Average:
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Go on with stored averages."""
         for name, value in tensors.items():
-            self.shadow[int(name)].copy_(value)
+            self.shadow[int(name)] = value.to(self.shadow[int(name)], copy=True)
 
     @torch.no_grad()
     def _assign(self, values: Sequence[Tensor]) -> None:

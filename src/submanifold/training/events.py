@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from submanifold.models.base import Model
 from submanifold.training.history import Record
 
-__all__ = ["Callback", "Event"]
+__all__ = ["Alteration", "Callback", "Event"]
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,19 @@ class Event:
 
 Callback = Callable[[Event], None]
 """Called at every evaluation; what it draws from torch's generators does not change training."""
+
+
+@runtime_checkable
+class Alteration(Protocol):
+    """Changes the model after evaluations, such as the grids of its splines: `submanifold.nn.kan.GridSchedule`.
+
+    Parameters keep their identity, but may have other shapes afterwards; then optimisers begin anew with them. What it
+    does depends on the model and the step alone, so that a run that was interrupted comes to the same.
+    """
+
+    def alter(self, event: Event, run: Callable[[], object]) -> bool:
+        """Alter `event.model`, with the weights that are trained; `run` asks it for its loss on training points.
+
+        Whether anything was changed.
+        """
+        ...

@@ -105,6 +105,13 @@ class Minimiser:
         if not math.isfinite(norm) and self.accelerator.scaler is None:
             raise NotFinite(f"the gradient has norm {norm}, at a loss of {loss:.4g}")
 
+    def forget(self) -> None:
+        """Drop the moments of parameters that have another shape now."""
+        for parameter in self.parameters:
+            moment = self.optimiser.state.get(parameter, {}).get("exp_avg")
+            if moment is not None and moment.shape != parameter.shape:
+                del self.optimiser.state[parameter]
+
     def tensors(self) -> dict[str, Tensor]:
         """The moments of the gradient, by parameter."""
         state = self.optimiser.state

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import torch
 
 from submanifold.data.preprocess import dequantised
 from submanifold.models.base import Model, Stage
 from submanifold.training.arithmetic import NotFinite, is_arithmetic
 from submanifold.training.checkpoint import ModuleState, ScalerState, Stateful
 from submanifold.training.ema import Average
+from submanifold.training.events import Alteration, Event
 from submanifold.training.loop import descend
 from submanifold.training.meter import Meter
 from submanifold.training.minimiser import Minimiser, evaluate_loss
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 __all__ = ["Optimisation"]
+
+ALTERATION_POINTS = 1024
+"""What alterations of the model look at: the first training points."""
 
 HELD_OUT_BATCHES = 16
 """The held-out loss is measured on at most so many batches."""
@@ -116,6 +122,23 @@ class Optimisation:
         # running statistics differ between processes, and all have to agree on when to stop
         return self._mean_over_processes({f"held_out_{name}": total / n for name, total in sums.items()})
 
+    def alter(self, alterations: Sequence[Alteration], event: Event) -> None:
+        """Let the model be changed; moments and averages of other shapes than its weights have now begin anew."""
+        rows = next(row_chunks(len(self.train), ALTERATION_POINTS, most=ALTERATION_POINTS))
+        x, labels = self.train.batch(rows), self.train.labels_at(rows)
+
+        def run() -> None:
+            seed_noise(self.accelerator.device, *self.place, "alter")
+            with torch.no_grad():
+                evaluate_loss(self.stage.objectives[0], x, labels)
+
+        self.model.zero_grad(set_to_none=True)
+        changed = [alteration.alter(event, run) for alteration in alterations]
+        if any(changed):
+            for minimiser in self.minimisers:
+                minimiser.forget()
+            self.average.restart()
+
     def training_terms(self) -> dict[str, float]:
         """Means of the steps' terms since the last call, over all processes."""
         return self._mean_over_processes(self.meter.flush())
@@ -123,8 +146,6 @@ class Optimisation:
     def _mean_over_processes(self, terms: Mapping[str, float]) -> dict[str, float]:
         if self.accelerator.num_processes == 1:
             return dict(terms)
-        import torch
-
         own = torch.tensor(list(terms.values()), device=self.accelerator.device)
         mean = self.accelerator.reduce(own, reduction="mean")
         return dict(zip(terms, mean.tolist(), strict=True))

@@ -16,7 +16,7 @@ from submanifold.models.base import Model, Stage
 from submanifold.training.arithmetic import NotFinite
 from submanifold.training.checkpoint import Checkpoint, ModuleState, Stateful
 from submanifold.training.divergence import divergence_message
-from submanifold.training.events import Callback, Event
+from submanifold.training.events import Alteration, Callback, Event
 from submanifold.training.folder import RunFolder
 from submanifold.training.history import History, Record
 from submanifold.training.interrupt import Interrupts
@@ -67,7 +67,7 @@ class Session:
     folder: RunFolder
     identity: Mapping[str, Any]
     checkpoint_every: int | None
-    callbacks: Sequence[Callback]
+    callbacks: Sequence[Callback | Alteration]
     tracker: Tracker | None
     progress: Progress
     position: Position = field(default_factory=Position)
@@ -180,7 +180,11 @@ class Session:
             record |= watch.measure()
             self._seed("callbacks")
             for callback in self.callbacks:
-                callback(Event(self.model, stage, step, record))
+                if callable(callback):
+                    callback(Event(self.model, stage, step, record))
+        alterations = [callback for callback in self.callbacks if isinstance(callback, Alteration)]
+        if alterations and step < work.total:
+            work.alter(alterations, Event(self.model, stage, step, record))
         self.model.train()
         self._keep(record)
         rise = self._rise(work.stage)

@@ -14,7 +14,7 @@ from submanifold.checks import check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Model, Stage
 from submanifold.models.persistence import configuration
-from submanifold.training.events import Callback
+from submanifold.training.events import Alteration, Callback
 from submanifold.training.folder import RunFolder
 from submanifold.training.hardware import acceleration
 from submanifold.training.history import History
@@ -49,7 +49,7 @@ def fit(
     checkpoint_every: int | None = None,
     device: str | torch.device | None = None,
     progress: bool | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | Alteration] = (),
     tracker: str | Tracker | None = None,
 ) -> History:
     """Fit `model` to `X`, in place.
@@ -83,7 +83,8 @@ def fit(
             after the last one.
         device: such as "cpu" or "cuda:1"; the best there is by default.
         progress: show a bar; by default on a terminal, for what takes over two seconds.
-        callbacks: called with an `Event` at every evaluation.
+        callbacks: called with an `Event` at every evaluation; an `Alteration` changes the model then, such as
+            `submanifold.nn.kan.GridSchedule` the grids of its splines.
         tracker: "tensorboard", or an object with `log(values, step)`.
 
     Returns:

@@ -84,9 +84,18 @@ class BSplines(Basis):
         return self.breakpoints.shape[1] - 1
 
     @property
-    def knots(self) -> Tensor:
-        """(in_features, G + 2k + 1)."""
-        return knots_of(self.breakpoints, self.order, open_ends=self.open_knots)
+    def exact_breakpoints(self) -> Tensor:
+        """(in_features, G + 1), float64: uniform ones as the quick formulas have them, by their ends alone."""
+        found = self.breakpoints.double()
+        if not self.is_uniform:
+            return found
+        steps = torch.linspace(0, 1, self.intervals + 1, device=found.device, dtype=found.dtype)
+        return found[:, :1] + (found[:, -1:] - found[:, :1]) * steps
+
+    @property
+    def exact_knots(self) -> Tensor:
+        """(in_features, G + 2k + 1), float64."""
+        return knots_of(self.exact_breakpoints, self.order, open_ends=self.open_knots)
 
     def set_breakpoints(self, breakpoints: Tensor) -> None:
         """Other grids, (in_features, G' + 1); coefficients are left to the caller.
@@ -99,7 +108,7 @@ class BSplines(Basis):
             raise InvalidInput(f"breakpoints have shape {shape}: give ({self.in_features}, at least 2)")
         if not bool((breakpoints.diff(dim=1) > 0).all()):  # NaN too
             raise InvalidInput("breakpoints do not increase: give finite numbers, each above the one before")
-        self.breakpoints = breakpoints.to(self.breakpoints)
+        self.breakpoints = breakpoints.to(self.breakpoints).contiguous()
         self.size = self.intervals + self.order
         self._look_at_grid()
 
@@ -113,7 +122,8 @@ class BSplines(Basis):
             u = torch.addcmul(-low * per_interval, x, per_interval)
             first, values = uniform_splines(u, self.intervals, self.order)
         else:
-            first, values = local_splines(x, self.knots, self.order)
+            knots = knots_of(self.breakpoints, self.order, open_ends=self.open_knots)
+            first, values = local_splines(x, knots, self.order)
         return dense(first, values, self.size)
 
     def weights(self, coefficients: Tensor) -> Tensor:
@@ -121,16 +131,15 @@ class BSplines(Basis):
 
     def slope_bounds(self, coefficients: Tensor) -> Tensor:
         """The largest |coefficient| of the derivative on knots four times as dense, which bound it from above."""
-        finer = _split(self.breakpoints, 4)
-        new = knots_of(finer.double(), self.order, open_ends=True)
-        T = change_of_knots(self.knots, new, self.order)
+        new = knots_of(_split(self.exact_breakpoints, 4), self.order, open_ends=True)
+        T = change_of_knots(self.exact_knots, new, self.order)
         c = torch.einsum("ijk,oik->oij", T, coefficients.double())
         width = new[:, self.order + 1 : -1] - new[:, 1 : -self.order - 1]
         return (self.order * c.diff(dim=-1) / width).abs().amax(dim=-1)
 
     def identity(self) -> Tensor:
         """Coefficients of phi(x) = x, (in_features, size)."""
-        return greville(self.knots, self.order)
+        return greville(self.exact_knots, self.order)
 
     def outside_share(self, x: Tensor) -> Tensor:
         """Share of x (..., in_features) that is beyond the grid, by input, (in_features,)."""

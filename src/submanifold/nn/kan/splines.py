@@ -47,7 +47,8 @@ def uniform_splines(u: Tensor, intervals: int, order: int) -> tuple[Tensor, Tens
     beyond = u - inside
     after = functional.relu(beyond)
     splines = _cubic if order == 3 else partial(_of_order, order)
-    return inside.detach().long(), splines(inside.frac(), beyond - after, after)
+    first = inside.detach().long().clamp(0, intervals - 1)  # of NaN too, whose values are NaN
+    return first, splines(inside.frac(), beyond - after, after)
 
 
 def _cubic(f: Tensor, before: Tensor, after: Tensor) -> Tensor:

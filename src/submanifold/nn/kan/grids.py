@@ -1,0 +1,245 @@
+r"""Other grids for the splines of a KAN: finer ones, exactly; ones that follow the data; and when, in training.
+
+A finer grid has all breakpoints of the coarser, and its splines say the same function to rounding (knot insertion).
+Onto any other grid a spline is projected: the nearest in L^2 on it, which is the same function where that is a spline
+there too. Neither looks at data for its coefficients, of which a fit would leave those undetermined that no data reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from submanifold.checks import check_int, check_real
+from submanifold.errors import InvalidInput
+from submanifold.nn.kan.bases import BSplines
+from submanifold.nn.kan.linear import KANLinear
+from submanifold.nn.kan.splines import change_of_knots, dense, local_splines
+
+__all__ = ["GridSchedule", "outside_shares", "quantile_breakpoints", "refine", "regrid", "spline_layers", "update_grid"]
+
+
+_ROUNDING = 1e-6
+"""Share of a grid's length within which a breakpoint is another one in single precision."""
+
+
+def spline_layers(module: nn.Module) -> list[KANLinear]:
+    """The layers of splines in a network or model, in order."""
+    return [layer for layer in module.modules() if isinstance(layer, KANLinear) and isinstance(layer.basis, BSplines)]
+
+
+def refine(module: nn.Module, intervals: int) -> None:
+    """Grids of so many intervals in all layers of splines, which say what they said before.
+
+    Intervals are halved, thirded and so on where their number divides the new one; otherwise the widest are split, and
+    the grid is no longer uniform. Parameters keep their identity and change their shape: an optimiser has to be made
+    anew, except within `submanifold.fit`.
+
+    Raises:
+        InvalidInput: for fewer intervals than there are, or a module without splines.
+    """
+    check_int(intervals, name="intervals")
+    for layer in _of_splines(module):
+        breakpoints = _splines(layer).exact_breakpoints
+        if intervals < breakpoints.shape[1] - 1:
+            raise InvalidInput(
+                f"intervals={intervals} is coarser than the grid of {breakpoints.shape[1] - 1}: give at least as many"
+            )
+        regrid(layer, torch.stack([_nested(row, intervals) for row in breakpoints]))
+
+
+@torch.no_grad()
+def regrid(layer: KANLinear, breakpoints: Tensor) -> None:
+    """Other grids, (in_features, G' + 1), for a layer of splines; see the module for what becomes of its functions.
+
+    Raises:
+        InvalidInput: for grids that are none, see `BSplines.set_breakpoints`, or a layer without splines.
+    """
+    basis = _splines(layer)
+    old, old_knots = basis.exact_breakpoints, basis.exact_knots
+    basis.set_breakpoints(breakpoints)
+    apart = (old[:, :, None] - basis.exact_breakpoints[:, None, :]).abs().amin(dim=2)  # (in, G + 1)
+    is_finer = bool((apart <= _ROUNDING * (old[:, -1:] - old[:, :1])).all())
+    change = change_of_knots if is_finer else _projection
+    T = change(old_knots, basis.exact_knots, basis.order)  # (in, size', size)
+    changed = torch.einsum("ijk,oik->oij", T, layer.coefficients.double())
+    layer.coefficients.data = changed.to(layer.coefficients).contiguous()  # as one that is read: products round by it
+
+
+@torch.no_grad()
+def update_grid(kan: nn.Module, x: Tensor, *, uniform_share: float = 0.02) -> None:
+    """Grids that follow what each layer sees when the network is asked about x: see `quantile_breakpoints`.
+
+    Args:
+        kan: a KAN, or any module that is called with x and has layers of splines.
+        x: what it is called with.
+        uniform_share: of the uniform grid in the new one.
+    """
+    layers = _of_splines(kan)
+    for layer in layers:  # each sees what the ones before it say by their new grids
+        with _listening([layer]) as heard:
+            kan(x)
+        if heard[layer]:
+            _follow(layer, torch.cat(heard[layer]), uniform_share)
+
+
+def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.02) -> Tensor:
+    r"""\epsilon times a uniform grid from the least to the largest of x, and 1 - \epsilon times its quantiles.
+
+    (Liu et al. 2024, arXiv 2404.19756, section 2.5 and the code of its authors.) Of values that repeat, quantiles
+    coincide; the uniform share keeps them apart.
+
+    Args:
+        x: what is seen, (n, m).
+        intervals: G.
+        uniform_share: \epsilon, above 0.
+
+    Returns:
+        (m, G + 1), float64; NaN for a column that does not vary.
+
+    Raises:
+        InvalidInput: for numbers that are not finite, or a share that is not above 0 and at most 1.
+    """
+    share = check_real(uniform_share, name="uniform_share", high=1.0, open_low=True)
+    if not bool(x.isfinite().all()):
+        raise InvalidInput("x holds numbers that are not finite: grids follow finite ones only")
+    x = x.double()
+    steps = torch.linspace(0, 1, intervals + 1, dtype=torch.float64, device=x.device)
+    low, high = x.amin(dim=0), x.amax(dim=0)
+    even = low[:, None] + (high - low)[:, None] * steps
+    mixed = share * even + (1 - share) * torch.quantile(x, steps, dim=0).mT
+    return torch.where((high > low)[:, None], mixed, torch.nan)
+
+
+@torch.no_grad()
+def outside_shares(module: nn.Module, run: Callable[[], object]) -> list[float]:
+    """Share of what each layer of splines sees beyond its grid while `run` asks the module something."""
+    layers = _of_splines(module)
+    with _listening(layers) as heard:
+        run()
+    return [
+        float(_splines(layer).outside_share(torch.cat(heard[layer])).mean()) if heard[layer] else 0.0
+        for layer in layers
+    ]
+
+
+class GridSchedule:
+    """Grids that change while a model trains: a callback of `submanifold.fit`.
+
+    At evaluations, up to step `update_until` of the stage, grids follow what layers see of training data; at the first
+    evaluation from each step of `refine` on, they get so many intervals. The history says which share of what a layer
+    sees is beyond its grid, at most ("outside_grid").
+
+    Args:
+        update_until: the last step after which grids follow the data; 0 for never.
+        refine: intervals by step, increasing.
+        uniform_share: see `quantile_breakpoints`.
+
+    Raises:
+        InvalidInput: for steps or intervals that are not positive or do not increase.
+    """
+
+    def __init__(
+        self, *, update_until: int = 0, refine: Mapping[int, int] | None = None, uniform_share: float = 0.02
+    ) -> None:
+        self.update_until = check_int(update_until, name="update_until", low=0)
+        self.refine = dict(sorted((refine or {}).items()))
+        for step, intervals in self.refine.items():
+            check_int(step, name="refine")
+            check_int(intervals, name="refine")
+        if any(a >= b for a, b in zip(list(self.refine.values())[:-1], list(self.refine.values())[1:], strict=True)):
+            raise InvalidInput(f"refine={self.refine} gets coarser: give more intervals at each later step")
+        self.uniform_share = check_real(uniform_share, name="uniform_share", high=1.0, open_low=True)
+
+    def alter(self, event: Any, run: Callable[[], object]) -> bool:
+        """Change grids as is due, `run` asking the model about training data; whether any did."""
+        event.record["outside_grid"] = max(outside_shares(event.model, run))
+        due = [intervals for at, intervals in self.refine.items() if at <= event.step]
+        changed = False
+        for layer in _of_splines(event.model):
+            if event.step <= self.update_until:
+                with _listening([layer]) as heard:
+                    run()
+                if heard[layer]:
+                    _follow(layer, torch.cat(heard[layer]), self.uniform_share)
+                    changed = True
+            if due and due[-1] > _splines(layer).intervals:
+                refine(layer, due[-1])
+                changed = True
+        return changed
+
+
+def _follow(layer: KANLinear, seen: Tensor, uniform_share: float) -> None:
+    """Grids that follow what was seen, (n, in_features); columns that do not vary keep theirs."""
+    basis = _splines(layer)
+    old = basis.exact_breakpoints
+    new = quantile_breakpoints(seen, old.shape[1] - 1, uniform_share=uniform_share)
+    varies = (new.to(basis.breakpoints).diff(dim=1) > 0).all(dim=1)  # NaN too does not
+    regrid(layer, torch.where(varies[:, None], new, old))
+
+
+def _projection(old: Tensor, new: Tensor, order: int) -> Tensor:
+    """T (m, G' + k, G + k): T c are coefficients on new knots of what is nearest in L^2 to the spline c on old ones.
+
+    By Gauss-Legendre nodes between all breakpoints of both, at which products of splines are integrated exactly.
+    """
+    inner = [knots[:, order : knots.shape[1] - order] for knots in (old, new)]
+    edges = torch.cat(inner, dim=1).clamp(inner[1][:, :1], inner[1][:, -1:]).sort(dim=1).values  # of the new domain
+    nodes, weights = (torch.as_tensor(a, device=old.device) for a in np.polynomial.legendre.leggauss(order + 1))
+    width = edges.diff(dim=1)[..., None]  # (m, intervals, 1)
+    x = (edges[:, :-1, None] + 0.5 * width * (1 + nodes)).flatten(1).mT  # (n, m)
+    w = (0.5 * width * weights).flatten(1)  # (m, n)
+    B_old, B_new = (
+        dense(*local_splines(x, knots, order), knots.shape[1] - order - 1).movedim(0, 1) for knots in (old, new)
+    )  # (m, n, size)
+    weighted = (B_new * w[..., None]).mT
+    T: Tensor = torch.linalg.solve(weighted @ B_new, weighted @ B_old)
+    return T
+
+
+def _nested(breakpoints: Tensor, intervals: int) -> Tensor:
+    """So many intervals, each within one of those there are, (intervals + 1,)."""
+    present = len(breakpoints) - 1
+    parts = torch.full((present,), intervals // present, device=breakpoints.device)
+    for _ in range(intervals - int(parts.sum())):
+        parts[(breakpoints.diff() / parts).argmax()] += 1
+    pieces = [
+        breakpoints[i] + (breakpoints[i + 1] - breakpoints[i]) * torch.arange(n, device=breakpoints.device) / n
+        for i, n in enumerate(parts.tolist())
+    ]
+    return torch.cat([*pieces, breakpoints[-1:]])
+
+
+def _splines(layer: KANLinear) -> BSplines:
+    if not isinstance(layer.basis, BSplines):
+        raise InvalidInput(f"the layer has the basis {type(layer.basis).__name__}: only splines have a grid")
+    return layer.basis
+
+
+def _of_splines(module: nn.Module) -> list[KANLinear]:
+    layers = spline_layers(module)
+    if not layers:
+        raise InvalidInput(f"{type(module).__name__} has no layers of splines: give a network or model with a KAN")
+    return layers
+
+
+@contextmanager
+def _listening(layers: list[KANLinear]) -> Iterator[dict[KANLinear, list[Tensor]]]:
+    """What layers see meanwhile, (n, in_features) each time."""
+    heard: dict[KANLinear, list[Tensor]] = {layer: [] for layer in layers}
+
+    def hear(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, KANLinear)
+        heard[layer].append(args[0].detach().reshape(-1, layer.in_features))
+
+    hooks = [layer.register_forward_pre_hook(hear) for layer in layers]
+    try:
+        yield heard
+    finally:
+        for hook in hooks:
+            hook.remove()
