@@ -183,6 +183,22 @@ def test_options_train(options):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("uniform", [True, False])
+def test_local_products_are_those_of_all_splines(uniform):
+    """With their gradients, for any leading dimensions."""
+    whole, local = (KANLinear(3, 2, grid=40, local=local).double() for local in (False, True))
+    if not uniform:
+        whole.basis.set_breakpoints(breakpoints(40))
+    local.load_state_dict(whole.state_dict())
+    x = normal(4, 5, 3).requires_grad_()
+    found = []
+    for layer in (whole, local):
+        y = layer(x)
+        found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
 @pytest.mark.parametrize("basis", BASES)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_lipschitz_bound_is_above_every_slope(basis, seed):
@@ -219,6 +235,7 @@ def test_a_refined_grid_is_loaded_again():
         (lambda: KANLinear(2, 2, basis="wavelet"), "basis='wavelet'"),
         (lambda: KANLinear(2, 2, outside="zero"), "outside='zero'"),
         (lambda: KANLinear(2, 2, base="relu"), "base='relu'"),
+        (lambda: KANLinear(2, 2, basis="rbf", local=True), "only splines are zero"),
         (lambda: KANLinear(2, 2, basis="rbf", order=3), "basis='rbf' is not made of"),
         (lambda: KANLinear(2, 2)(torch.zeros(4, 3)), r"x has shape \(4, 3\)"),
         (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.tensor([[0.0, 1.0, 1.0]] * 2)), "do not increase"),

@@ -113,6 +113,10 @@ class BSplines(Basis):
         self._look_at_grid()
 
     def forward(self, x: Tensor) -> Tensor:
+        return dense(*self.local(x), self.size)
+
+    def local(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The number of the first spline that is not zero, (..., in_features), and the k + 1 values from there on."""
         x = x.to(self.breakpoints.dtype)  # places need more digits than half precision has
         low, high = self.breakpoints[:, 0], self.breakpoints[:, -1]
         if self.outside == "clamp":
@@ -120,11 +124,8 @@ class BSplines(Basis):
         if self.is_uniform:
             per_interval = self.intervals / (high - low)
             u = torch.addcmul(-low * per_interval, x, per_interval)
-            first, values = uniform_splines(u, self.intervals, self.order)
-        else:
-            knots = knots_of(self.breakpoints, self.order, open_ends=self.open_knots)
-            first, values = local_splines(x, knots, self.order)
-        return dense(first, values, self.size)
+            return uniform_splines(u, self.intervals, self.order)
+        return local_splines(x, knots_of(self.breakpoints, self.order, open_ends=self.open_knots), self.order)
 
     def weights(self, coefficients: Tensor) -> Tensor:
         return coefficients if self._to_extended is None else coefficients @ self._to_extended.to(coefficients).mT

@@ -43,6 +43,8 @@ class KANLinear(nn.Module):
         recompute: compute the basis anew in the backward pass and keep nothing of it: less memory, more time. Not for
             `torch.func`.
         compiled: by `torch.compile`: fewer passes over memory, after seconds of compiling for each shape.
+        local: multiply with the k + 1 splines that are not zero alone, for fine grids: less than half of the time of
+            the product with all at G = 200, more below G = 100. It has first derivatives backwards only.
         **basis_options: of the basis, such as `order`, `grid_range`, `open_knots` and `outside` of splines.
 
     Raises:
@@ -62,6 +64,7 @@ class KANLinear(nn.Module):
         noise: float = 0.1,
         recompute: bool = False,
         compiled: bool = False,
+        local: bool = False,
         **basis_options: Any,
     ) -> None:
         super().__init__()
@@ -73,7 +76,9 @@ class KANLinear(nn.Module):
         except TypeError as error:
             raise InvalidInput(f"basis={basis!r} is not made of {sorted(basis_options)}: {error}") from None
         self.base = None if base is None else make_activation(check_choice(base, ACTIVATIONS, name="base"))
-        self.recompute, self.compiled = bool(recompute), bool(compiled)
+        self.recompute, self.compiled, self.local = bool(recompute), bool(compiled), bool(local)
+        if self.local and not isinstance(self.basis, BSplines):
+            raise InvalidInput(f"local=True with basis={basis!r} is not accepted: only splines are zero in most places")
         shape = (self.out_features, self.in_features)
         fan = math.sqrt(self.in_features)
         spread = check_real(noise, name="noise") / fan
@@ -137,8 +142,24 @@ class KANLinear(nn.Module):
         return splines + functional.linear(self.base(x), self._base_weights())
 
     def _splines(self, x: Tensor) -> Tensor:
+        if self.local:
+            return self._local_splines(x)
         functions = self.basis(x).to(x.dtype).flatten(-2)  # (..., in * size)
         return functional.linear(functions, self._spline_weights().flatten(1))
+
+    def _local_splines(self, x: Tensor) -> Tensor:
+        assert isinstance(self.basis, BSplines)
+        first, values = self.basis.local(x)  # (..., in), (..., in, k + 1)
+        starts = self.basis.size * torch.arange(self.in_features, device=x.device)
+        rows = (first + starts)[..., None] + torch.arange(values.shape[-1], device=x.device)
+        weights = self._spline_weights().movedim(0, 2).flatten(0, 1)  # (in * size, out)
+        summed = functional.embedding_bag(
+            rows.flatten(-2).flatten(0, -2),
+            weights,
+            per_sample_weights=values.to(weights.dtype).flatten(-2).flatten(0, -2),
+            mode="sum",
+        )
+        return summed.reshape(*x.shape[:-1], self.out_features)
 
     def _spline_weights(self) -> Tensor:
         """(out, in, size)."""

@@ -1,0 +1,175 @@
+"""What a KAN costs: a forward and backward pass against an MLP of as many parameters, and against other KANs.
+
+One thread, float32, gradients of weights and inputs; processor time, the median of interleaved repeats. Saved is what
+the forward pass keeps for the backward one. The peers: pykan in its quick mode, where it is installed; and "dense
+recursion", which is how efficient-kan does it (it is in no package index): all splines of all inputs by the recursion
+of Cox and de Boor, then one product of matrices. The compiled network is compiled first, which takes seconds.
+
+    pip install -c constraints.txt -e ".[peers]"
+    python -m benchmarks kan
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torch.nn import functional
+
+from submanifold.nn import KAN
+
+__all__ = ["run"]
+
+REPEATS = 25
+SHAPES = ((1024, (64, 64, 64)), (256, (784, 64, 784)))
+FINE = 200
+
+
+class _Dense(nn.Module):
+    """A layer whose splines are all computed, zero or not."""
+
+    def __init__(self, fan_in: int, fan_out: int, grid: int = 5, order: int = 3) -> None:
+        super().__init__()
+        self.order = order
+        step = 2 / grid
+        knots = torch.arange(-order, grid + order + 1) * step - 1
+        self.register_buffer("knots", knots.expand(fan_in, -1).contiguous())
+        self.base = nn.Parameter(torch.randn(fan_out, fan_in) / fan_in**0.5)
+        self.coefficients = nn.Parameter(0.1 * torch.randn(fan_out, fan_in, grid + order))
+        self.scale = nn.Parameter(torch.ones(fan_out, fan_in))
+
+    def forward(self, x: Tensor) -> Tensor:
+        t, x_ = self.knots, x[..., None]
+        B = ((x_ >= t[:, :-1]) & (x_ < t[:, 1:])).to(x.dtype)
+        for k in range(1, self.order + 1):
+            rising = (x_ - t[:, : -k - 1]) / (t[:, k:-1] - t[:, : -k - 1]) * B[..., :-1]
+            falling = (t[:, k + 1 :] - x_) / (t[:, k + 1 :] - t[:, 1:-k]) * B[..., 1:]
+            B = rising + falling
+        weights = self.coefficients * self.scale[..., None]
+        splines = functional.linear(B.flatten(-2), weights.flatten(1))
+        return functional.linear(functional.silu(x), self.base) + splines
+
+
+def _pykan(widths: tuple[int, ...]) -> nn.Module:
+    """The layers of pykan without its symbolic branch, which is its quick mode."""
+    from kan.KANLayer import KANLayer
+
+    class Layer(nn.Module):
+        def __init__(self, fan_in: int, fan_out: int) -> None:
+            super().__init__()
+            self.layer = KANLayer(fan_in, fan_out, num=5, k=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.layer(x)[0]
+            return y
+
+    return nn.Sequential(*(Layer(a, b) for a, b in pairwise(widths)))
+
+
+def _mlp(widths: tuple[int, ...], parameters: int) -> nn.Module:
+    """One hidden layer, so wide that it has as many parameters."""
+    hidden = round((parameters - widths[-1]) / (widths[0] + widths[-1] + 1))
+    return nn.Sequential(nn.Linear(widths[0], hidden), nn.SiLU(), nn.Linear(hidden, widths[-1]))
+
+
+def _count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _pass(network: nn.Module, x: Tensor) -> Callable[[], None]:
+    def both() -> None:
+        network(x).square().mean().backward()
+        for tensor in (x, *network.parameters()):
+            tensor.grad = None
+
+    return both
+
+
+def _saved(network: nn.Module, x: Tensor) -> float:
+    """MiB kept for the backward pass, weights and inputs not counted."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (x, *network.parameters())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = network(x).square().mean()
+    del loss
+    return sum(kept.values()) / 2**20
+
+
+def _milliseconds(works: dict[str, Callable[[], None]]) -> dict[str, float]:
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()  # loads, allocates and compiles
+    for _ in range(REPEATS):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            taken[name].append(time.process_time() - start)
+    return {name: 1e3 * statistics.median(times) for name, times in taken.items()}
+
+
+def _rows(task: str, networks: dict[str, nn.Module], x: Tensor, goals: dict[str, str]) -> list[dict[str, Any]]:
+    took = _milliseconds({name: _pass(network, x) for name, network in networks.items()})
+    return [
+        {
+            "task": task,
+            "network": name,
+            "parameters": _count(network),
+            "ms": took[name],
+            "of the MLP": took[name] / took["MLP"],
+            "saved MiB": _saved(network, x),
+            "goal": goals.get(name, ""),
+        }
+        for name, network in networks.items()
+    ]
+
+
+def run() -> list[dict[str, Any]]:
+    """Rows of two shapes with G = 5, and of one with a fine grid."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    try:
+        with threadpool_limits(1):
+            for batch, widths in SHAPES:
+                torch.manual_seed(0)
+                x = torch.randn(batch, widths[0], requires_grad=True)
+                kan = KAN(widths)
+                networks: dict[str, nn.Module] = {
+                    "MLP": _mlp(widths, _count(kan)),
+                    "KAN": kan,
+                    "KAN, recompute": KAN(widths, recompute=True),
+                    "KAN, compiled": KAN(widths, compiled=True),
+                    "dense recursion": nn.Sequential(*(_Dense(a, b) for a, b in pairwise(widths))),
+                }
+                if importlib.util.find_spec("kan") is not None:
+                    networks["pykan"] = _pykan(widths)
+                goals = {"KAN": "<= 2.0", "KAN, compiled": "<= 1.15"}
+                task = f"{batch} points, {'-'.join(map(str, widths))}"
+                rows += _rows(task, networks, x, goals)
+            batch, widths = SHAPES[0]
+            x, fine = torch.randn(batch, widths[0], requires_grad=True), KAN(widths, grid=FINE)
+            networks = {
+                "MLP": _mlp(widths, _count(fine)),
+                "KAN": fine,
+                "KAN, local": KAN(widths, grid=FINE, local=True),
+            }
+            rows += _rows(
+                f"{batch} points, {'-'.join(map(str, widths))}, G = {FINE}", networks, x, {"KAN, local": "< 1"}
+            )
+    finally:
+        torch.set_num_threads(threads)
+    return rows
