@@ -4,6 +4,7 @@ import pytest
 import torch
 from model_cases import fit_briefly, low_rank_data, make
 
+import submanifold as sm
 from submanifold import models
 from submanifold.errors import InvalidInput
 from submanifold.models import Generator
@@ -39,3 +40,14 @@ def test_a_kan_in_its_place(name, tmp_path):
 def test_spectral_normalisation_of_a_kan_is_refused(name):
     with pytest.raises(InvalidInput, match='network="kan" is not accepted for a critic with spectral normalisation'):
         make(name, (3,), network="kan", hidden=(6,))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 2, 2)])
+def test_certificates_hold_with_a_kan_as_decoder(shape):
+    torch.manual_seed(0)
+    x = low_rank_data(shape, 200)
+    model = models.create("two-step", shape, latent_dim=2, network="kan", hidden=(6,))
+    fit_briefly(model, x, steps=20)
+    numbers = sm.lens.wasserstein_bound(model, x, replicates=2).numbers
+    assert numbers["lipschitz_sampled"].value <= numbers["lipschitz_certified"].value < float("inf")
+    assert numbers["coupling_bound"].value <= numbers["lipschitz_form_certified"].value
