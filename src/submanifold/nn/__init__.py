@@ -29,6 +29,7 @@ __all__ = [
     "decoder",
     "denoiser",
     "encoder",
+    "kan",
     "spatial_shape",
 ]
 
@@ -55,6 +56,7 @@ __getattr__, __dir__ = attach(
         "decoder": "build",
         "denoiser": "build",
         "encoder": "build",
+        "kan": "",
         "spatial_shape": "spatial",
     },
 )
