@@ -343,3 +343,17 @@ def test_reproduce_prints_claims_and_refuses_unknown_experiments() -> None:
     wrong = run("reproduce", "codimension-slop")
     assert wrong.exit_code == 2
     assert "did you mean 'codimension-slope'?" in " ".join(wrong.stderr.split())
+
+
+def test_reproduce_saves_the_figure_of_an_experiment_that_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from submanifold.reproduce import kan_scaling
+
+    monkeypatch.setattr(kan_scaling, "STEPS", 4)
+    result = run("reproduce", "kan-scaling", "--seeds", "1", "--save", tmp_path / "scaling.png")
+    assert result.exit_code == 1, result.output  # nothing is learned in so few steps
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert "scaling.png" in result.stderr
+    assert "'codimension-slope' has no figure" in refused(run("reproduce", "codimension-slope", "--save", "a.png"))
+    assert ".png" in refused(run("reproduce", "kan-scaling", "--save", "a.pdf"))

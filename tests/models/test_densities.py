@@ -13,7 +13,7 @@ from sklearn.neighbors import KernelDensity as ScikitKernelDensity
 from submanifold import models
 from submanifold.errors import InvalidInput
 
-FLOWS = ["spline-coupling", "spline-autoregressive", "maf"]
+FLOWS = ["spline-coupling", "spline-autoregressive", "monotone-kan", "maf"]
 EXACT = [pytest.param("flow", {"kind": kind}, id=kind) for kind in FLOWS] + [
     pytest.param("flow", {"kind": "spline-coupling", "preprocess": ["standardise"]}, id="standardised-flow"),
     pytest.param("flow", {"kind": "maf", "preprocess": ["logit", "standardise"]}, id="logit-flow"),

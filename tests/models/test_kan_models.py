@@ -1,5 +1,7 @@
 """Models of KANs: every one that takes a network by name takes "kan", trains, samples, and is saved."""
 
+import math
+
 import pytest
 import torch
 from model_cases import fit_briefly, low_rank_data, make
@@ -8,6 +10,7 @@ import submanifold as sm
 from submanifold import models
 from submanifold.errors import InvalidInput
 from submanifold.models import Generator
+from submanifold.models._zuko import KINDS, transforms
 from submanifold.models.catalogue import parameters_of
 from submanifold.nn.kan import KANLinear
 
@@ -51,3 +54,99 @@ def test_certificates_hold_with_a_kan_as_decoder(shape):
     numbers = sm.lens.wasserstein_bound(model, x, replicates=2).numbers
     assert numbers["lipschitz_sampled"].value <= numbers["lipschitz_certified"].value < float("inf")
     assert numbers["coupling_bound"].value <= numbers["lipschitz_form_certified"].value
+
+
+def flow_of_kans(kind, D, steps=40, **kwargs):
+    """Fitted to data on scales of their own, off the origin, in float64."""
+    torch.manual_seed(0)
+    flow = models.Flow((D,), kind=kind, network="kan", hidden=(8,), **kwargs).double()
+    scales = torch.linspace(0.5, 2.0, D)
+    x = low_rank_data((D,), 300, rank=D).double() * scales
+    return fit_briefly(flow, x, steps=steps, lr=1e-2), x
+
+
+@pytest.mark.parametrize("D", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flow_of_kans_integrates_to_one(kind, D):
+    flow, x = flow_of_kans(kind, D)
+    spread = x.amax(0) - x.amin(0)
+    n = 4001 if D == 1 else 201
+    axes = [
+        torch.linspace(float(low), float(high), n, dtype=torch.float64)
+        for low, high in zip(x.amin(0) - 1.5 * spread, x.amax(0) + 1.5 * spread, strict=True)
+    ]
+    with torch.no_grad():
+        density = flow.log_prob(torch.cartesian_prod(*axes).reshape(-1, D)).exp()
+    assert float(density.sum() * math.prod(float(axis[1] - axis[0]) for axis in axes)) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("D", [1, 2, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flow_of_kans_is_inverted_and_has_the_jacobian_that_it_says(kind, D):
+    flow, x = flow_of_kans(kind, D, steps=10)
+    y = torch.cat([flow.preprocess(x[:20]), 8 * flow.preprocess(x[20:30])])  # off the grids too
+    with torch.no_grad():
+        u, log_det = flow.transform().call_and_ladj(y)
+        torch.testing.assert_close(flow.transform().inv(u), y, rtol=1e-6, atol=1e-6)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda y: flow.transform()(y)))(y)
+    torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian)[1].detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"spline-coupling"}))
+def test_autoregressive_maps_see_what_comes_before_them_and_all_of_the_context(kind, context):
+    """Their Jacobians are triangular in their order, and nothing that they may see is left out."""
+    torch.manual_seed(0)
+    flow = transforms(kind, 5, layers=3, hidden=(8, 8), bins=6, context=context, network="kan").double()
+    y, c = torch.randn(7, 5).double(), torch.randn(7, context).double()
+    for one in flow.transforms:
+
+        def mapped(y, c, one=one):
+            return one(c if context else None)(y)
+
+        by_y, by_c = (torch.func.vmap(torch.func.jacrev(mapped, argnums=i))(y, c) for i in (0, 1))
+        by_y = by_y.abs().amax(dim=0)
+        assert torch.equal(by_y != 0, one.order[:, None] >= one.order)
+        assert (by_c.abs().amax(dim=0) != 0).all()
+
+
+@pytest.mark.parametrize("D", [2, 6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flow_of_kans_starts_near_the_identity(kind, D):
+    for seed in range(3):
+        torch.manual_seed(seed)
+        flow = models.Flow((D,), kind=kind, network="kan", preprocess=[])
+        y = torch.randn(500, D)
+        with torch.no_grad():
+            u, log_det = flow.transform().call_and_ladj(y)
+        assert 0 < float((u - y).square().mean().sqrt()) < 0.3
+        assert 0 < float(log_det.abs().mean()) / D < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flow_of_kans_is_saved_and_resumed_to_the_bit(kind, tmp_path):
+    def crash(event):
+        if event.step == 8:
+            raise Cut
+
+    options = {"steps": 12, "batch_size": 16, "evaluate_every": 4, "checkpoint_every": 5, "progress": False}
+    x = low_rank_data((2,), 60)
+    whole, cut, again = (make("kan-flow", (2,), kind=kind, hidden=(6,), seed=seed) for seed in (0, 0, 5))
+    sm.fit(whole, x, run=tmp_path / "whole", **options)
+    with pytest.raises(Cut):
+        sm.fit(cut, x, run=tmp_path / "cut", callbacks=[crash], **options)
+    sm.fit(again, x, run=tmp_path / "cut", **options)
+    loaded = models.load(tmp_path / "cut")
+    for model in (again, loaded):
+        assert torch.equal(model.log_prob(x), whole.log_prob(x))
+        assert model.config == whole.config
+
+
+class Cut(Exception):
+    """Stands for a crash."""
+
+
+@pytest.mark.parametrize(("network", "words"), [("conv", "network='conv'"), ("kann", "did you mean 'kan'")])
+def test_networks_that_a_flow_does_not_have_are_refused(network, words):
+    with pytest.raises(InvalidInput, match=words):
+        models.Flow((2,), network=network)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from submanifold.cli.console import note
 
 __all__ = ["reproduce"]
 
@@ -16,14 +19,26 @@ def reproduce(
         int | None, typer.Option("--seeds", help="How many seeds; the experiment's own by default.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome and its runs as JSON.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Also write the experiment's figure (.png), where it has one.")
+    ] = None,
 ) -> None:
     """Reproduce a claim of the literature, with a numeric verdict; exit code 1 where it does not hold."""
     from rich.console import Console
     from rich.table import Table
 
     from submanifold.checks import check_int
-    from submanifold.reproduce import run
+    from submanifold.errors import InvalidInput
+    from submanifold.files import writable_folder
+    from submanifold.plotting import save_png
+    from submanifold.reproduce import figure, run
+    from submanifold.reproduce.catalogue import check_has_figure
 
+    if save is not None:  # before the work, not after it
+        if save.suffix.lower() != ".png":
+            raise InvalidInput(f"--save {str(save)!r} is not accepted: give a name ending in .png")
+        check_has_figure(name)
+        writable_folder(save.parent, name="--save")
     outcome = run(name, **({} if seeds is None else {"seeds": check_int(seeds, name="--seeds")}))
     if json_:
         print(json.dumps(outcome.to_json(), indent=2, default=float))
@@ -32,5 +47,7 @@ def reproduce(
         for claim in outcome.claims:
             table.add_row(claim.statement, claim.measured, claim.accepted, "✓ yes" if claim.holds else "✗ no")
         Console().print(table)
+    if save is not None:
+        note(f"Figure: {save_png(figure(outcome), save)}")
     if not outcome.reproduced:
         raise typer.Exit(1)

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform, constraints
 
-__all__ = ["KINDS", "MonotonicRQSTransform", "transforms"]
+from submanifold.nn.kan.masked import KANConditioner
+from submanifold.nn.kan.monotone import IncreasingSpline
+
+__all__ = ["KINDS", "NETWORKS", "MonotonicRQSTransform", "transforms"]
+
+_ORDER = 3
+"""Of the splines of monotone KANs."""
 
 
 @contextmanager
@@ -41,6 +48,32 @@ def _permutations(D: int, layers: int) -> list[Tensor]:
     return [pairs[i // 2] for i in range(layers)]
 
 
+class _IncreasingTransform(Transform):
+    """A spline of a monotone KAN on [-5, 5], which goes on straight outside."""
+
+    domain = constraints.real
+    codomain = constraints.real
+    bijective = True
+    sign = 1
+
+    def __init__(self, shift: Tensor, rates: Tensor) -> None:
+        super().__init__()
+        self.spline = IncreasingSpline(shift, rates, order=_ORDER, low=-5.0, high=5.0)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.spline.forward_and_slope(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.spline.inverse(y)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[1]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, slope = self.spline.forward_and_slope(x)
+        return y, slope.log()
+
+
 def _coupling(D: int, layers: int, **ingredients: Any) -> list[nn.Module]:
     """Half of the coordinates move given the rest, then the rest (Dinh et al. 2017, arXiv 1605.08803)."""
     masks = [order % 2 == i % 2 for i, order in enumerate(_permutations(D, layers))]
@@ -53,26 +86,61 @@ def _autoregressive(D: int, layers: int, **ingredients: Any) -> list[nn.Module]:
     return [MaskedAutoregressiveTransform(D, order=order, **ingredients) for order in orders]
 
 
-_AFFINE = {"univariate": MonotonicAffineTransform}
-_SPLINE = {"univariate": MonotonicRQSTransform}  # on [-5, 5], identity outside (Durkan et al. 2019, arXiv 1906.04032)
+@dataclass(frozen=True)
+class _Univariate:
+    """What moves one coordinate: a map, and the shapes of its parameters by the number of pieces."""
 
-_KINDS: dict[str, tuple[Callable[..., list[nn.Module]], dict[str, Any]]] = {
+    make: Callable[..., Transform]
+    shapes: Callable[[int], list[tuple[int, ...]]]
+
+
+_AFFINE = _Univariate(MonotonicAffineTransform, lambda bins: [(), ()])
+_INCREASING = _Univariate(_IncreasingTransform, lambda bins: [(), (bins + _ORDER - 1,)])
+_RATIONAL = _Univariate(  # on [-5, 5], identity outside (Durkan et al. 2019, arXiv 1906.04032)
+    MonotonicRQSTransform, lambda bins: [(bins,), (bins,), (bins - 1,)]
+)
+
+_KINDS: dict[str, tuple[Callable[..., list[nn.Module]], _Univariate]] = {
     "maf": (_autoregressive, _AFFINE),
-    "spline-autoregressive": (_autoregressive, _SPLINE),
-    "spline-coupling": (_coupling, _SPLINE),
+    "monotone-kan": (_autoregressive, _INCREASING),
+    "spline-autoregressive": (_autoregressive, _RATIONAL),
+    "spline-coupling": (_coupling, _RATIONAL),
 }
 KINDS = tuple(_KINDS)
+NETWORKS = ("kan", "mlp")
 
 
-def transforms(kind: str, D: int, *, layers: int, hidden: Sequence[int], bins: int, context: int = 0) -> nn.Module:
-    """A composition of `layers` maps of one of `KINDS`, with smooth networks; `bins` is read by the splines.
+def transforms(
+    kind: str, D: int, *, layers: int, hidden: Sequence[int], bins: int, context: int = 0, network: str = "mlp"
+) -> nn.Module:
+    """A composition of `layers` maps of one of `KINDS`, with one of `NETWORKS`; `bins` is read by the splines.
 
     With `context` the maps depend on so many numbers besides, (n, context), which the module is called with.
     """
     compose, univariate = _KINDS[kind]
-    shapes = [(bins,), (bins,), (bins - 1,)] if univariate is _SPLINE else [(), ()]
     maps = compose(
-        D, layers, context=context, hidden_features=list(hidden), activation=nn.SiLU, shapes=shapes, **univariate
+        D,
+        layers,
+        context=context,
+        hidden_features=list(hidden),
+        activation=nn.SiLU,
+        shapes=univariate.shapes(bins),
+        univariate=univariate.make,
     )
+    if network == "kan":
+        for one in maps:
+            _condition_by_kan(one, hidden)
     composed: nn.Module = LazyComposedTransform(*maps)
     return composed
+
+
+def _condition_by_kan(one: Any, hidden: Sequence[int]) -> None:
+    """Replace the network that says how coordinates move; one coordinate on its own has none."""
+    if not hasattr(one, "hyper"):
+        return
+    inputs = torch.zeros(one.hyper.in_features, dtype=torch.int64)
+    outputs = torch.ones(one.hyper.out_features, dtype=torch.int64)
+    if isinstance(one, MaskedAutoregressiveTransform):  # context comes last, and is seen by all
+        inputs[: len(one.order)] = one.order + 1
+        outputs = (one.order + 1).repeat_interleave(one.total)
+    one.hyper = KANConditioner(inputs, outputs, hidden)

@@ -49,7 +49,7 @@ class DenoisingFlow(Flow):
         sigma: the noise.
         reconstruction: \lambda, the weight of the squared error in units of y.
         kind: as of `Flow`; training has to invert the maps, which is slow for autoregressive ones.
-        transforms, hidden, bins: those of T and of h, see `Flow`.
+        network, transforms, hidden, bins: those of T and of h, see `Flow`.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -65,17 +65,31 @@ class DenoisingFlow(Flow):
         sigma: float = 0.1,
         reconstruction: float = 100.0,
         kind: str = "spline-coupling",
+        network: str = "mlp",
         transforms: int = 5,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
-        super().__init__(data_shape, kind=kind, transforms=transforms, hidden=hidden, bins=bins, preprocess=preprocess)
+        super().__init__(
+            data_shape,
+            kind=kind,
+            network=network,
+            transforms=transforms,
+            hidden=hidden,
+            bins=bins,
+            preprocess=preprocess,
+        )
         self.latent_dim = check_latent_dim(latent_dim, self.ambient_dim)
         self.sigma = check_real(sigma, name="sigma", open_low=True)
         self.reconstruction = check_real(reconstruction, name="reconstruction")
         self.law = _zuko.transforms(
-            "spline-autoregressive", latent_dim, layers=transforms, hidden=check_ints(hidden, name="hidden"), bins=bins
+            "spline-autoregressive",
+            latent_dim,
+            layers=transforms,
+            hidden=check_ints(hidden, name="hidden"),
+            bins=bins,
+            network=network,
         )
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:

@@ -31,10 +31,13 @@ class Flow(ExactLikelihood):
     Args:
         data_shape: (D,) or (channels, height, width), flattened; D = 1 is accepted.
         kind: "spline-coupling", "spline-autoregressive" (both Durkan et al. 2019, arXiv 1906.04032) or "maf"
-            (Papamakarios et al. 2017, arXiv 1705.07057). Autoregressive flows sample D times slower than they score.
+            (Papamakarios et al. 2017, arXiv 1705.07057), or "monotone-kan", autoregressive too, of which coordinates
+            move by the splines of a `MonotoneKAN`. Autoregressive flows sample D times slower than they score.
+        network: "mlp" or "kan", what says how coordinates move given others; with KANs the flow starts near the
+            identity.
         transforms: number of maps composed.
         hidden: widths of the hidden layers of the networks in each map.
-        bins: pieces of each spline on [-5, 5] in preprocessed units; outside it is the identity.
+        bins: pieces of each spline on [-5, 5] in preprocessed units; outside it is the identity, or straight.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -50,6 +53,7 @@ class Flow(ExactLikelihood):
         data_shape: Sequence[int],
         *,
         kind: str = "spline-coupling",
+        network: str = "mlp",
         transforms: int = 3,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
@@ -63,6 +67,7 @@ class Flow(ExactLikelihood):
             hidden=check_ints(hidden, name="hidden"),
             bins=check_int(bins, name="bins", low=2),
             context=self.context,
+            network=check_choice(network, _zuko.NETWORKS, name="network"),
         )
 
     @torch.no_grad()
@@ -94,5 +99,6 @@ class Flow(ExactLikelihood):
         return total
 
 
+preset("kan-flow", Flow, family="normalizing flow, KAN conditioners", network="kan", hidden=(16, 16))
 preset("maf", Flow, family="normalizing flow, masked autoregressive", kind="maf")
 preset("nsf", Flow, family="normalizing flow, autoregressive splines", kind="spline-autoregressive")

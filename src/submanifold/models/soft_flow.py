@@ -34,7 +34,7 @@ class SoftFlow(Flow, ScoreModel):
         data_shape: (D,) or (channels, height, width), flattened; D = 1 is accepted.
         sigma_min: the level that stands for none, in deviations of the data, above 0.
         sigma_max: the largest level.
-        kind, transforms, hidden, bins: see `Flow`.
+        kind, network, transforms, hidden, bins: see `Flow`.
         preprocess: names of the invertible maps applied first; they have to be similarities.
     """
 
@@ -50,12 +50,21 @@ class SoftFlow(Flow, ScoreModel):
         sigma_min: float = 1e-3,
         sigma_max: float = 0.1,
         kind: str = "spline-coupling",
+        network: str = "mlp",
         transforms: int = 3,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
-        super().__init__(data_shape, kind=kind, transforms=transforms, hidden=hidden, bins=bins, preprocess=preprocess)
+        super().__init__(
+            data_shape,
+            kind=kind,
+            network=network,
+            transforms=transforms,
+            hidden=hidden,
+            bins=bins,
+            preprocess=preprocess,
+        )
         self.sigma_min = check_real(sigma_min, name="sigma_min", open_low=True)
         self.sigma_max = check_real(sigma_max, name="sigma_max", low=self.sigma_min, open_low=True)
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
+from submanifold.nn.kan.masked import mask_by_degrees
 from submanifold.nn.kan.network import inner_kan
 
 __all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedKAN", "MaskedMLP", "causal_network"]
@@ -119,12 +120,8 @@ class MaskedKAN(CausalNetwork):
         super().__init__()
         self.out = out
         order = torch.arange(1, D + 1)
-        degrees = [order, *(_spread(width, D) for width in hidden)]
         self.kan = inner_kan([D, *hidden, D * out])
-        *inner, last = self.kan.layers
-        for layer, (a, b) in zip(inner, pairwise(degrees), strict=True):
-            layer.prune_edges(b[:, None] >= a)
-        last.prune_edges((order[:, None] > degrees[-1]).repeat_interleave(out, dim=0))
+        mask_by_degrees(self.kan, order, order.repeat_interleave(out))
         self.level = nn.Parameter(0.1 * torch.randn(D, out))
 
     def forward(self, y: Tensor) -> Tensor:

@@ -2,9 +2,16 @@
 
 from submanifold._lazy import attach
 
-__all__ = ["EXPERIMENTS", "Claim", "Outcome", "names", "run"]
+__all__ = ["EXPERIMENTS", "Claim", "Outcome", "figure", "names", "run"]
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"EXPERIMENTS": "catalogue", "Claim": "outcome", "Outcome": "outcome", "names": "catalogue", "run": "catalogue"},
+    {
+        "EXPERIMENTS": "catalogue",
+        "Claim": "outcome",
+        "Outcome": "outcome",
+        "figure": "catalogue",
+        "names": "catalogue",
+        "run": "catalogue",
+    },
 )

@@ -2,14 +2,46 @@
 
 from submanifold._lazy import attach
 
-__all__ = ["BASES", "KAN", "GridSchedule", "KANLinear", "outside_shares", "refine", "update_grid"]
+__all__ = [
+    "BASES",
+    "FUNCTIONS",
+    "KAN",
+    "GridSchedule",
+    "KANLinear",
+    "MonotoneKAN",
+    "ReLUPower",
+    "SymbolicKAN",
+    "activation_bounds",
+    "attribution",
+    "draw",
+    "edge_scores",
+    "formula",
+    "kan_of_powers",
+    "layer_bounds",
+    "output_bounds",
+    "outside_shares",
+    "powers_of_kan",
+    "prune",
+    "refine",
+    "snap",
+    "sparsity",
+    "suggest",
+    "update_grid",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "BASES": "bases",
+        "FUNCTIONS": "functions",
         "KAN": "network",
         "KANLinear": "linear",
+        "MonotoneKAN": "monotone",
         **dict.fromkeys(("GridSchedule", "outside_shares", "refine", "update_grid"), "grids"),
+        **dict.fromkeys(("SymbolicKAN", "formula", "snap", "suggest"), "symbolic"),
+        **dict.fromkeys(("activation_bounds", "layer_bounds", "output_bounds"), "intervals"),
+        **dict.fromkeys(("attribution", "edge_scores", "prune", "sparsity"), "reading"),
+        **dict.fromkeys(("ReLUPower", "kan_of_powers", "powers_of_kan"), "powers"),
+        "draw": "drawing",
     },
 )

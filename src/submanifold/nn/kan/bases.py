@@ -14,7 +14,7 @@ from submanifold.checks import check_choice, check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
 
-__all__ = ["BASES", "BSplines", "Basis", "Chebyshev", "Fourier", "RadialBasis"]
+__all__ = ["BASES", "BSplines", "Basis", "Chebyshev", "Fourier", "RadialBasis", "check_range"]
 
 OUTSIDE = ("linear", "clamp")
 """Beyond the grid: continued by the tangent, or by the value at its end."""
@@ -74,7 +74,7 @@ class BSplines(Basis):
         super().__init__(in_features, intervals + self.order)
         self.open_knots = bool(open_knots)
         self.outside = check_choice(outside, OUTSIDE, name="outside")
-        low, high = _range(grid_range)
+        low, high = check_range(grid_range)
         self.register_buffer("breakpoints", torch.linspace(low, high, intervals + 1).repeat(in_features, 1))
         self._look_at_grid()
 
@@ -179,7 +179,7 @@ class RadialBasis(Basis):
 
     def __init__(self, in_features: int, *, grid: int = 8, grid_range: tuple[float, float] = (-2.0, 2.0)) -> None:
         super().__init__(in_features, check_int(grid, name="grid", low=2))
-        low, high = _range(grid_range)
+        low, high = check_range(grid_range)
         self.width = (high - low) / (grid - 1)
         self.register_buffer("centres", torch.linspace(low, high, grid))
 
@@ -216,7 +216,7 @@ class Fourier(Basis):
         self, in_features: int, *, grid: int = 5, grid_range: tuple[float, float] = (-math.pi, math.pi)
     ) -> None:
         super().__init__(in_features, 2 * check_int(grid, name="grid") + 1)
-        low, high = _range(grid_range)
+        low, high = check_range(grid_range)
         self.frequencies = grid
         self.omega = 2 * math.pi / (high - low)
 
@@ -240,7 +240,8 @@ BASES: dict[str, Callable[..., Basis]] = {
 """The bases that `basis=` names; each takes the number of inputs and `grid`."""
 
 
-def _range(grid_range: tuple[float, float]) -> tuple[float, float]:
+def check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
+    """Refuse what are not the two ends of a grid, in order."""
     try:
         low, high = grid_range
     except (TypeError, ValueError):

@@ -176,6 +176,10 @@ class KANLinear(nn.Module):
             found = self.__dict__["_by_compiler"] = torch.compile(self._forward)
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy compiles for itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_by_compiler"}
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}coefficients")
         if isinstance(self.basis, BSplines) and isinstance(stored, Tensor) and stored.ndim == 3:

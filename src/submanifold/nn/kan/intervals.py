@@ -1,0 +1,168 @@
+r"""Bounds of what a KAN can say on a box of inputs, layer by layer, that are proved.
+
+An interval is cut into pieces, on each of which a spline is one polynomial and lies between the least and the largest
+of its control points in Bernstein's form (its polar form at the ends of the piece); a base function lies between its
+values at the ends and at its minimum. Edges of another basis lie within |phi'| times half the piece of what they say in
+its middle. Sums add bounds, as if edges did not share inputs: so bounds of single layers are nearly tight, and each
+further layer is looser by what its inputs depend on each other.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from submanifold.checks import check_int, check_tensor
+from submanifold.errors import InvalidInput
+from submanifold.nn.kan.bases import BSplines
+from submanifold.nn.kan.linear import KANLinear
+from submanifold.nn.kan.network import KAN
+from submanifold.nn.kan.splines import dense, local_splines
+
+__all__ = ["activation_bounds", "layer_bounds", "output_bounds"]
+
+_LOWEST: dict[type[nn.Module], float] = {
+    nn.ELU: -math.inf,
+    nn.GELU: -0.7517915246935645,
+    nn.SiLU: -1.2784645427610738,
+    nn.Sigmoid: -math.inf,
+    nn.Softplus: -math.inf,
+    nn.Tanh: -math.inf,
+}
+"""Where each base function is least; it falls before and rises after."""
+
+_ROUNDING = 256 * torch.finfo(torch.float64).eps
+"""By which share bounds are wider than computed."""
+
+
+def output_bounds(kan: KAN, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
+    """Bounds (n, out_features) of what the network says in boxes, in exact arithmetic; see `activation_bounds`."""
+    return activation_bounds(kan, low, high, parts=parts)[-1]
+
+
+@torch.no_grad()
+def activation_bounds(kan: KAN, low: Tensor, high: Tensor, *, parts: int = 4) -> list[tuple[Tensor, Tensor]]:
+    """Bounds of what each layer sees, and of the output, for all inputs in boxes.
+
+    Args:
+        kan: the network.
+        low: least inputs of each box, (n, in_features).
+        high: largest, likewise.
+        parts: pieces of each interval of a grid; more are tighter.
+
+    Returns:
+        lower and upper bounds, float64, (n, widths[l]), in the order of `KAN.activations`.
+
+    Raises:
+        InvalidInput: for boxes that are not finite, of another shape, or with `low` above `high`; as `layer_bounds`.
+    """
+    bounds = [_boxes(kan.layers[0], low, high)]
+    for layer in kan.layers:
+        bounds.append(layer_bounds(layer, *bounds[-1], parts=parts))
+    return bounds
+
+
+@torch.no_grad()
+def layer_bounds(layer: KANLinear, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
+    """Bounds (n, out_features) of one layer, as `activation_bounds` of networks.
+
+    Raises:
+        InvalidInput: as `activation_bounds`, or for a base function of which no range is known.
+    """
+    check_int(parts, name="parts")
+    low, high = _boxes(layer, low, high)
+    cuts = _cuts(layer, low, high, parts)  # (n, in, pieces + 1)
+    start, end = cuts[..., :-1], cuts[..., 1:]
+    if isinstance(layer.basis, BSplines):
+        least, most = _spline_ranges(layer, layer.basis, start, end)
+        if layer.base is not None:
+            w = layer.base_scale.double()[..., None]
+            a, b = (w * value[:, None] for value in _base_range(layer.base, start, end))
+            least, most = least + torch.minimum(a, b), most + torch.maximum(a, b)
+    else:
+        least, most = _ranges_by_slope(layer, start, end)
+    mask = layer.mask.to(least)
+    least, most = least.amin(dim=-1) * mask, most.amax(dim=-1) * mask  # (n, out, in)
+    slack = _ROUNDING * (1 + torch.maximum(least.abs(), most.abs()).sum(dim=-1))
+    return least.sum(dim=-1) - slack, most.sum(dim=-1) + slack
+
+
+def _boxes(layer: KANLinear, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (layer.in_features,)
+    low = check_tensor(low, shape, name="low").to(layer.coefficients.device, torch.float64)
+    high = check_tensor(high, shape, name="high").to(layer.coefficients.device, torch.float64)
+    if low.shape != high.shape or not bool((low <= high).all()):
+        raise InvalidInput("low and high make no boxes: give as many of each, and low not above high")
+    return low, high
+
+
+def _cuts(layer: KANLinear, low: Tensor, high: Tensor, parts: int) -> Tensor:
+    """Ends of pieces that cover each interval, (n, in, pieces + 1): those of a grid are among them."""
+    if isinstance(layer.basis, BSplines):
+        inner = torch.minimum(torch.maximum(layer.basis.exact_breakpoints, low[..., None]), high[..., None])
+        edges = torch.cat([low[..., None], inner, high[..., None]], dim=-1)  # (n, in, G + 3)
+    else:
+        shares = torch.linspace(0, 1, 2 * layer.basis.size + 1, device=low.device, dtype=low.dtype)
+        edges = low[..., None] + (high - low)[..., None] * shares
+    shares = torch.arange(parts, device=low.device, dtype=low.dtype) / parts
+    starts = edges[..., :-1, None] + edges.diff(dim=-1)[..., None] * shares  # (n, in, edges - 1, parts)
+    return torch.cat([starts.flatten(-2), edges[..., -1:]], dim=-1)
+
+
+def _spline_ranges(layer: KANLinear, basis: BSplines, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the splines of all edges on pieces (n, in, pieces), (n, out, in, pieces) each."""
+    k, knots = basis.order, basis.exact_knots
+    T = _control_points(knots, k, start, end)  # (n, in, pieces, k + 1, G + k)
+    first, last = basis.exact_breakpoints[:, :1], basis.exact_breakpoints[:, -1:]
+    middle = 0.5 * (start + end)
+    is_beyond = (middle < first) | (middle > last)  # there it is straight
+    if bool(is_beyond.any()):
+        ends = torch.stack([start, end])  # (2, n, in, pieces)
+        if basis.outside == "clamp":
+            ends = torch.minimum(torch.maximum(ends, first), last)
+        A, B = dense(*local_splines(ends.movedim(2, -1), knots, k), basis.size).movedim(-2, 2)  # (n, in, pieces, G + k)
+        shares = torch.linspace(0, 1, k + 1, device=A.device, dtype=A.dtype)[:, None]
+        T = torch.where(is_beyond[..., None, None], torch.lerp(A[..., None, :], B[..., None, :], shares), T)
+    c = layer.coefficients.double() * layer.spline_scale.double()[..., None]
+    points = torch.einsum("niplj,oij->noipl", T, c)
+    return points.amin(dim=-1), points.amax(dim=-1)
+
+
+def _control_points(knots: Tensor, order: int, start: Tensor, end: Tensor) -> Tensor:
+    """What gives the k + 1 control points on each piece of coefficients, (n, in, pieces, k + 1, G + k)."""
+    size, inner = knots.shape[1] - order - 1, knots[:, None, order + 1 : knots.shape[1] - order - 1]
+    middle = 0.5 * (start + end)
+    first = (middle[..., None] >= inner).sum(dim=-1)  # (n, in, pieces)
+    is_end = torch.ones(order + 1, order, dtype=torch.bool, device=knots.device).tril(-1)  # point l: l times the end
+    arguments = torch.where(is_end, end[..., None, None], start[..., None, None])  # (n, in, pieces, k + 1, k)
+    around = first[..., None] + torch.arange(1, 2 * order + 1, device=knots.device)
+    t = knots[:, None].expand(*first.shape, -1).gather(-1, around)[..., None, :]  # (n, in, pieces, 1, 2k)
+    # de Boor's algorithm on unit coefficients, with another argument in each round, as in `change_of_knots`
+    T = torch.eye(order + 1, device=knots.device, dtype=knots.dtype).expand(*arguments.shape[:-1], -1, -1)
+    for r in range(1, order + 1):
+        low, high = t[..., r - 1 : order], t[..., order : 2 * order - r + 1]
+        share = ((arguments[..., r - 1, None] - low) / (high - low))[..., None]
+        T = (1 - share) * T[..., :-1, :] + share * T[..., 1:, :]
+    T = T[..., 0, :]  # (n, in, pieces, k + 1, k + 1)
+    at = first[..., None, None] + torch.arange(order + 1, device=knots.device)
+    return T.new_zeros(*T.shape[:-1], size).scatter(-1, at.expand_as(T), T)
+
+
+def _base_range(base: nn.Module, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    lowest = _LOWEST.get(type(base))
+    unusual = getattr(base, "alpha", 0.0) < 0 or getattr(base, "approximate", "none") != "none"
+    if lowest is None or unusual:
+        raise InvalidInput(f"the layer has the base function {base}, of which no range is known: give another")
+    least = base(torch.minimum(torch.maximum(torch.full_like(start, lowest), start), end))
+    return least, torch.maximum(base(start), base(end))
+
+
+def _ranges_by_slope(layer: KANLinear, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """Of all edges on pieces (n, in, pieces), (n, out, in, pieces) each."""
+    exact = copy.deepcopy(layer).double()
+    said = exact.edges(0.5 * (start + end).movedim(-1, 1)).movedim(1, -1)  # (n, out, in, pieces)
+    reach = layer.slope_bounds()[..., None] * (0.5 * (end - start))[:, None]
+    return said - reach, said + reach

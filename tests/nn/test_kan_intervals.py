@@ -1,0 +1,109 @@
+"""Bounds of KANs on boxes: nothing is said beyond them, and single layers nearly reach them."""
+
+import pytest
+import torch
+
+from submanifold.errors import InvalidInput
+from submanifold.nn.activations import ACTIVATIONS
+from submanifold.nn.kan import KAN, KANLinear, activation_bounds, layer_bounds, output_bounds
+
+OPTIONS = [
+    {},
+    {"base": None, "order": 1},
+    {"open_knots": True, "order": 2},
+    {"outside": "clamp", "grid": 9, "order": 5},
+    {"basis": "rbf"},
+    {"basis": "chebyshev"},
+    {"basis": "fourier"},
+]
+
+
+def network(widths, seed=0, **options):
+    torch.manual_seed(seed)
+    return KAN(widths, noise=1.0, **options).double()
+
+
+def boxes(width, n=20, seed=0, size=1.5):
+    """Within the grid, across its ends, and beyond."""
+    generator = torch.Generator().manual_seed(seed)
+    middle = 1.5 * torch.randn(n, width, generator=generator, dtype=torch.float64)
+    half = size * torch.rand(n, width, generator=generator, dtype=torch.float64) ** 2
+    return middle - half, middle + half
+
+
+def samples(low, high, n=1500, seed=0):
+    """(n, boxes, width), corners among them."""
+    share = torch.rand(n, *low.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    share[: n // 10] = share[: n // 10].round()
+    return torch.minimum(low + (high - low) * share, high)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_no_activation_is_outside(options, seed):
+    kan, (low, high) = network([3, 5, 4, 2], seed, **options), boxes(3, seed=seed)
+    kan.layers[1].prune_edges(torch.rand(4, 5) > 0.2)
+    seen = kan.activations(samples(low, high, seed=seed))
+    for z, (least, most) in zip(seen, activation_bounds(kan, low, high), strict=True):
+        assert (z >= least).all()
+        assert (z <= most).all()
+
+
+@pytest.mark.parametrize("base", ACTIVATIONS)
+def test_every_base_function_has_its_range(base):
+    layer = KANLinear(1, 6, base=base).double()
+    layer.say_nothing()
+    with torch.no_grad():
+        layer.base_scale.normal_()
+    low, high = boxes(1, n=200, size=4.0)
+    least, most = layer_bounds(layer, low, high)
+    said = layer(low + (high - low) * torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None, None])
+    assert (said >= least).all()
+    assert (said <= most).all()
+    torch.testing.assert_close(said.amin(dim=0), least, rtol=0, atol=1e-4)
+    torch.testing.assert_close(said.amax(dim=0), most, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"base": None}, {"open_knots": True}, {"grid": 20}, {"outside": "clamp"}])
+def test_bounds_of_an_edge_are_nearly_tight(options):
+    layer, (low, high) = network([1, 20], **options).layers[0], boxes(1, n=50)
+    said = layer(low + (high - low) * torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None, None]).detach()
+    width = said.amax(dim=0) - said.amin(dim=0)
+    slack = []
+    for parts in (1, 4, 16):
+        least, most = layer_bounds(layer, low, high, parts=parts)
+        slack.append((most - least) / width - 1)
+    assert float(slack[1].median()) < 0.05
+    assert float(slack[2].median()) < 0.015
+    assert (slack[2] <= slack[1] + 1e-9).all()
+    assert (slack[1] <= slack[0] + 1e-9).all()
+
+
+def test_a_point_is_a_box():
+    kan = network([3, 5, 2])
+    x = 2 * torch.randn(30, 3, dtype=torch.float64)
+    least, most = output_bounds(kan, x, x)
+    torch.testing.assert_close(least, kan(x).detach(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(most, kan(x).detach(), rtol=0, atol=1e-9)
+
+
+def test_smaller_boxes_have_smaller_bounds():
+    kan, (low, high) = network([3, 5, 2]), boxes(3)
+    outer, inner = output_bounds(kan, low, high), output_bounds(kan, 0.75 * low + 0.25 * high, 0.5 * (low + high))
+    assert (inner[0] >= outer[0]).all()
+    assert (inner[1] <= outer[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda kan, low, high: output_bounds(kan, high, low), "low and high make no boxes"),
+        (lambda kan, low, high: output_bounds(kan, low[:1], high), "low and high make no boxes"),
+        (lambda kan, low, high: output_bounds(kan, low * torch.inf, high), "low has NaN or infinity"),
+        (lambda kan, low, high: output_bounds(kan, low[:, :1], high), "shape"),
+        (lambda kan, low, high: output_bounds(kan, low, high, parts=0), "parts=0"),
+    ],
+)
+def test_refusals(call, words):
+    with pytest.raises(InvalidInput, match=words):
+        call(network([2, 2]), *boxes(2))
