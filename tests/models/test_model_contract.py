@@ -48,6 +48,15 @@ FLOWS = (
     "ot-flow-matching",
     "rectified-flow",
 )  # a log-density takes a hundred passes of eight directions
+CHAINS = (
+    "denoising-score-matching",
+    "ebm",
+    "gebm",
+    "implicit-score-matching",
+    "ncsn",
+    "nce",
+    "sliced-score-matching",
+)  # a sample takes tens of gradients
 NOISED = ("denoising-flow", "mollified-flow", "noised", "noised-flow", "softflow")  # flows, which are done in full
 CASES = [
     (name, shape)
@@ -63,9 +72,9 @@ CASES = [
 def every(protocol=Model, *, most_coordinates=math.inf, scored=False):
     """All models that satisfy `protocol`, on all shapes up to a size.
 
-    In the slow suite are presets on large images and long vectors, where their class is seen, and most of what is asked
-    of flows of diffusion and of noised data: they are seen in the plane, and one of the former also on small images
-    where it is not `scored`.
+    In the slow suite are presets on large images and long vectors, where their class is seen; images of one channel for
+    models of chains and pixels, which are seen with three; and most of what is asked of flows of diffusion and of
+    noised data: they are seen in the plane, and one of the former also on small images where it is not `scored`.
     """
 
     def is_slow(name, shape):
@@ -73,6 +82,8 @@ def every(protocol=Model, *, most_coordinates=math.inf, scored=False):
             return math.prod(shape) > 64 or (scored and math.prod(shape) > 2)
         if name in FLOWS + NOISED:
             return shape != (2,)
+        if name in (*CHAINS, "pixelcnn") and shape == (1, 28, 28):
+            return True
         return (math.prod(shape) > 64 or shape == (64,)) and name not in models.MODELS
 
     able = {name for name in models.names() if isinstance(make(name, (1, 4, 4)), protocol)}

@@ -102,8 +102,13 @@ def test_losses_need_no_gradients_and_change_nothing_in_evaluation(name):
         assert torch.equal(value, before[key]), key
 
 
+def is_quick(name):
+    """Of classes; their presets have the same methods."""
+    return name in models.MODELS and name not in FLOWS + NOISED
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in FLOWS + NOISED else []) for name in NAMES]
+    "name", [pytest.param(name, marks=[] if is_quick(name) else [pytest.mark.slow]) for name in NAMES]
 )
 def test_compiled_methods_give_the_same_numbers(name):
     """Through the whole of torch.compile but for the code generator, which takes a minute for each."""
