@@ -190,6 +190,7 @@ def test_local_products_are_those_of_all_splines(uniform):
     if not uniform:
         whole.basis.set_breakpoints(breakpoints(40))
     local.load_state_dict(whole.state_dict())
+    torch.testing.assert_close(local(normal(3)), whole(normal(3)))
     x = normal(4, 5, 3).requires_grad_()
     found = []
     for layer in (whole, local):

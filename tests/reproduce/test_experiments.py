@@ -232,3 +232,22 @@ def test_names_are_known_and_others_refused_with_the_nearest():
 @pytest.mark.parametrize("name", ["circle-overfitting", "circle-autoencoder", "kan-scaling", "spectral-bias"])
 def test_trained_experiments(name):
     assert_reproduced(run(name))
+
+
+def test_kans_and_mlps_are_compared_at_equal_size():
+    outcome = run("kan-models", seeds=2, steps=3, data=("circle",), models=("vae", "flow"))
+    runs = [row for row in outcome.rows if "network" in row]
+    sizes = {(row["model"], row["network"]): row["parameters"] for row in runs}
+    for model in ("vae", "flow"):
+        assert sizes[model, "kan"] == pytest.approx(sizes[model, "mlp"], rel=0.15)
+    cells = [row for row in outcome.rows if "budget" in row]
+    assert len(cells) == 4
+    for cell in cells:
+        kind = "kan" if "steps" in cell["budget"] else "kan in equal time"
+        own = {(row["network"], row["seed"]): row["distance"] for row in runs if row["model"] == cell["model"]}
+        ratios = [math.log(own[kind, seed] / own["mlp", seed]) for seed in (0, 1)]
+        assert math.log(cell["ratio"]) == pytest.approx(np.mean(ratios))
+        # of two numbers with mean m and half a difference h, the interval is m +- t h, t = 12.706 for one degree
+        reach = 12.706 * abs(ratios[0] - ratios[1]) / 2
+        assert math.log(cell["low"]) == pytest.approx(np.mean(ratios) - reach, abs=1e-3)
+        assert (cell["better"] == "neither") == (cell["low"] <= 1 <= cell["high"])

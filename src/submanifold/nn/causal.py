@@ -19,8 +19,7 @@ from torch.nn import functional
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
-from submanifold.nn.kan.masked import mask_by_degrees
-from submanifold.nn.kan.network import inner_kan
+from submanifold.nn.kan.masked import KANConditioner
 
 __all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedKAN", "MaskedMLP", "causal_network"]
 
@@ -113,23 +112,24 @@ class MaskedMLP(CausalNetwork):
 class MaskedKAN(CausalNetwork):
     """The same of a Kolmogorov-Arnold network: an edge there is where degrees allow it.
 
-    What is said of the first coordinate depends on nothing, and edges have no constants of their own, hence the level.
+    What is said of the first coordinate depends on nothing, and is a level of its own.
     """
 
     def __init__(self, D: int, out: int, hidden: Sequence[int]) -> None:
         super().__init__()
         self.out = out
         order = torch.arange(1, D + 1)
-        self.kan = inner_kan([D, *hidden, D * out])
-        mask_by_degrees(self.kan, order, order.repeat_interleave(out))
-        self.level = nn.Parameter(0.1 * torch.randn(D, out))
+        self.conditioner = KANConditioner(order, order.repeat_interleave(out), hidden)
+        with torch.no_grad():  # the features of a coordinate differ from the start
+            self.conditioner.level.normal_(std=0.1)
 
     def forward(self, y: Tensor) -> Tensor:
-        rows: Tensor = self.kan(y).reshape(len(y), -1, self.out)
-        return rows + self.level
+        features: Tensor = self.conditioner(y)
+        return features.reshape(len(y), -1, self.out)
 
     def begin(self, n: int) -> tuple[Tensor, Any]:
-        return self.level[0].expand(n, -1), (self.level.new_zeros(n, len(self.level)), 0)
+        level = self.conditioner.level
+        return level[: self.out].expand(n, -1), (level.new_zeros(n, len(level) // self.out), 0)
 
     def advance(self, y: Tensor, state: Any) -> tuple[Tensor, Any]:
         known, i = state

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from submanifold.checks import check_choice, check_int, check_real
 from submanifold.errors import InvalidInput
-from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
+from submanifold.nn.kan.splines import (
+    change_of_knots,
+    dense,
+    greville,
+    knots_of,
+    local_splines,
+    slopes,
+    uniform_splines,
+)
 
 __all__ = ["BASES", "BSplines", "Basis", "Chebyshev", "Fourier", "RadialBasis", "check_range"]
 
@@ -135,8 +143,7 @@ class BSplines(Basis):
         new = knots_of(_split(self.exact_breakpoints, 4), self.order, open_ends=True)
         T = change_of_knots(self.exact_knots, new, self.order)
         c = torch.einsum("ijk,oik->oij", T, coefficients.double())
-        width = new[:, self.order + 1 : -1] - new[:, 1 : -self.order - 1]
-        return (self.order * c.diff(dim=-1) / width).abs().amax(dim=-1)
+        return slopes(c, new, self.order).abs().amax(dim=-1)
 
     def identity(self) -> Tensor:
         """Coefficients of phi(x) = x, (in_features, size)."""

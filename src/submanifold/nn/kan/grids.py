@@ -63,8 +63,10 @@ def regrid(layer: KANLinear, breakpoints: Tensor) -> None:
     basis = _splines(layer)
     old, old_knots = basis.exact_breakpoints, basis.exact_knots
     basis.set_breakpoints(breakpoints)
-    apart = (old[:, :, None] - basis.exact_breakpoints[:, None, :]).abs().amin(dim=2)  # (in, G + 1)
-    is_finer = bool((apart <= _ROUNDING * (old[:, -1:] - old[:, :1])).all())
+    new, slack = basis.exact_breakpoints, _ROUNDING * (old[:, -1:] - old[:, :1])
+    apart = (old[:, :, None] - new[:, None, :]).abs().amin(dim=2)  # (in, G + 1)
+    ends_apart = (old[:, [0, -1]] - new[:, [0, -1]]).abs()  # beyond its ends a spline is straight
+    is_finer = bool((apart <= slack).all() and (ends_apart <= slack).all())
     change = change_of_knots if is_finer else _projection
     T = change(old_knots, basis.exact_knots, basis.order)  # (in, size', size)
     changed = torch.einsum("ijk,oik->oij", T, layer.coefficients.double())
@@ -79,13 +81,11 @@ def update_grid(kan: nn.Module, x: Tensor, *, uniform_share: float = 0.02) -> No
         kan: a KAN, or any module that is called with x and has layers of splines.
         x: what it is called with.
         uniform_share: of the uniform grid in the new one.
+
+    Raises:
+        InvalidInput: for a module without splines, or as `quantile_breakpoints`.
     """
-    layers = _of_splines(kan)
-    for layer in layers:  # each sees what the ones before it say by their new grids
-        with _listening([layer]) as heard:
-            kan(x)
-        if heard[layer]:
-            _follow(layer, torch.cat(heard[layer]), uniform_share)
+    _follow_all(_of_splines(kan), lambda: kan(x), uniform_share)
 
 
 def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.02) -> Tensor:
@@ -117,15 +117,21 @@ def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.
 
 
 @torch.no_grad()
-def outside_shares(module: nn.Module, run: Callable[[], object]) -> list[float]:
-    """Share of what each layer of splines sees beyond its grid while `run` asks the module something."""
-    layers = _of_splines(module)
-    with _listening(layers) as heard:
+def outside_shares(module: nn.Module, run: Callable[[], object]) -> dict[KANLinear, float]:
+    """Share of the numbers that each layer of splines sees beyond its grid, of the layers that see any.
+
+    Args:
+        module: a network or model with KANs.
+        run: asks it something, such as `lambda: model.loss(x)`.
+
+    Raises:
+        InvalidInput: for a module without splines.
+    """
+    with _listening(_of_splines(module)) as heard:
         run()
-    return [
-        float(_splines(layer).outside_share(torch.cat(heard[layer])).mean()) if heard[layer] else 0.0
-        for layer in layers
-    ]
+    return {
+        layer: float(_splines(layer).outside_share(torch.cat(seen)).mean()) for layer, seen in heard.items() if seen
+    }
 
 
 class GridSchedule:
@@ -158,20 +164,25 @@ class GridSchedule:
 
     def alter(self, event: Any, run: Callable[[], object]) -> bool:
         """Change grids as is due, `run` asking the model about training data; whether any did."""
-        event.record["outside_grid"] = max(outside_shares(event.model, run))
+        shares = outside_shares(event.model, run)  # of the layers that this stage trains
+        event.record["outside_grid"] = max(shares.values(), default=0.0)
         due = [intervals for at, intervals in self.refine.items() if at <= event.step]
-        changed = False
-        for layer in _of_splines(event.model):
-            if event.step <= self.update_until:
-                with _listening([layer]) as heard:
-                    run()
-                if heard[layer]:
-                    _follow(layer, torch.cat(heard[layer]), self.uniform_share)
-                    changed = True
-            if due and due[-1] > _splines(layer).intervals:
-                refine(layer, due[-1])
-                changed = True
-        return changed
+        is_early = event.step <= self.update_until
+        if is_early:
+            _follow_all(list(shares), run, self.uniform_share)
+        coarse = [layer for layer in shares if due and due[-1] > _splines(layer).intervals]
+        for layer in coarse:
+            refine(layer, due[-1])
+        return bool(shares) and (is_early or bool(coarse))
+
+
+def _follow_all(layers: list[KANLinear], run: Callable[[], object], uniform_share: float) -> None:
+    """Grids that follow what layers see, each by what the ones before it say on their new grids."""
+    for layer in layers:
+        with _listening([layer]) as heard:
+            run()
+        if heard[layer]:
+            _follow(layer, torch.cat(heard[layer]), uniform_share)
 
 
 def _follow(layer: KANLinear, seen: Tensor, uniform_share: float) -> None:

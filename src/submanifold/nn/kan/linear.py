@@ -153,11 +153,9 @@ class KANLinear(nn.Module):
         starts = self.basis.size * torch.arange(self.in_features, device=x.device)
         rows = (first + starts)[..., None] + torch.arange(values.shape[-1], device=x.device)
         weights = self._spline_weights().movedim(0, 2).flatten(0, 1)  # (in * size, out)
+        seen = self.in_features * values.shape[-1]
         summed = functional.embedding_bag(
-            rows.flatten(-2).flatten(0, -2),
-            weights,
-            per_sample_weights=values.to(weights.dtype).flatten(-2).flatten(0, -2),
-            mode="sum",
+            rows.reshape(-1, seen), weights, per_sample_weights=values.to(weights.dtype).reshape(-1, seen), mode="sum"
         )
         return summed.reshape(*x.shape[:-1], self.out_features)
 
@@ -181,9 +179,9 @@ class KANLinear(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_by_compiler"}
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        stored = state_dict.get(f"{prefix}coefficients")
-        if isinstance(self.basis, BSplines) and isinstance(stored, Tensor) and stored.ndim == 3:
-            with torch.no_grad():  # of a grid that was refined
-                self.coefficients.data = self.coefficients.new_zeros(*self.mask.shape, stored.shape[2])
+        grid = state_dict.get(f"{prefix}basis.breakpoints")
+        if isinstance(self.basis, BSplines) and isinstance(grid, Tensor) and grid.ndim == 2:
+            size = grid.shape[1] - 1 + self.basis.order  # of a grid that was refined
+            self.coefficients.data = self.coefficients.new_zeros(*self.mask.shape, size)
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.is_whole = bool(self.mask.all())
