@@ -6,6 +6,7 @@ x_t = \alpha(t) y + \beta(t) \epsilon = \alpha(t) y_{\sigma(t)}, of which a netw
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
@@ -213,16 +214,15 @@ class ProbabilityFlow(Model):
             return None
         if not self.classes:
             raise InvalidInput("labels are given to a model without classes: give none, or build it with classes=")
-        refused = InvalidInput(
-            f"labels={labels!r} are not accepted: give whole numbers from 0 to {self.classes - 1}, one or {n}"
-        )
         try:
             found = torch.as_tensor(labels, device=self.device)
-        except (TypeError, ValueError, RuntimeError):
-            raise refused from None
+        except (TypeError, ValueError, RuntimeError):  # text, say, or lists of several lengths
+            found = torch.tensor(math.nan)
         whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
         if not whole or found.shape not in ((), (n,)) or bool(((found < 0) | (found >= self.classes)).any()):
-            raise refused
+            raise InvalidInput(
+                f"labels={labels!r} are not accepted: give whole numbers from 0 to {self.classes - 1}, one or {n}"
+            )
         return found.long().expand(n)
 
     def log_prob(self, x: Tensor) -> Tensor:
