@@ -357,3 +357,7 @@ def test_reproduce_saves_the_figure_of_an_experiment_that_has_one(
     assert "scaling.png" in result.stderr
     assert "'codimension-slope' has no figure" in refused(run("reproduce", "codimension-slope", "--save", "a.png"))
     assert ".png" in refused(run("reproduce", "kan-scaling", "--save", "a.pdf"))
+
+
+def test_reproduce_refuses_data_of_experiments_that_have_their_own() -> None:
+    assert "codimension-slope has seeds" in refused(run("reproduce", "codimension-slope", "--data", "digits"))

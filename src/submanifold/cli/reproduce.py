@@ -18,6 +18,10 @@ def reproduce(
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="How many seeds; the experiment's own by default.")
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="Run on these data instead, where an experiment has several; may be repeated."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome and its runs as JSON.")] = False,
     save: Annotated[
         Path | None, typer.Option("--save", help="Also write the experiment's figure (.png), where it has one.")
@@ -39,7 +43,8 @@ def reproduce(
             raise InvalidInput(f"--save {str(save)!r} is not accepted: give a name ending in .png")
         check_has_figure(name)
         writable_folder(save.parent, name="--save")
-    outcome = run(name, **({} if seeds is None else {"seeds": check_int(seeds, name="--seeds")}))
+    given = {"seeds": None if seeds is None else check_int(seeds, name="--seeds"), "data": data or None}
+    outcome = run(name, **{key: value for key, value in given.items() if value is not None})
     if json_:
         print(json.dumps(outcome.to_json(), indent=2, default=float))
     else:

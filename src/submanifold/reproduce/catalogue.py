@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,16 @@ def names() -> list[str]:
 
 
 def run(name: str, **settings: Any) -> Outcome:
-    """Run the experiment `name` (with `seeds=` other than its default, for example) and return its verdict."""
+    """Run the experiment `name` (with `seeds=` other than its default, for example) and return its verdict.
+
+    Raises:
+        InvalidInput: for an unknown name, or settings that the experiment does not have.
+    """
     module = _module(name)
+    known = inspect.signature(module.run).parameters
+    for setting in settings:
+        if setting not in known:
+            raise InvalidInput(f"{setting}={settings[setting]!r} is not accepted: {name} has {', '.join(known)}")
     if "seeds" in settings:
         check_int(settings["seeds"], name="seeds")
     outcome: Outcome = module.run(**settings)

@@ -16,9 +16,7 @@ more so the more points there are: the cases in `_NARROW`, which are told and no
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +28,7 @@ from scipy.stats import binom
 from submanifold.dimension import ESTIMATORS, Calibrated, DimensionEstimator
 from submanifold.dimension.neighborhood import NeighborEstimator
 from submanifold.neighbors import NeighborGraph
+from submanifold.reproduce import jobs
 from submanifold.reproduce.outcome import Claim, Outcome
 
 __all__ = ["LAWS", "coverage", "run"]
@@ -106,8 +105,6 @@ def run(seeds: int = 300, sizes: Iterable[int] = SIZES, dimensions: Iterable[int
     Estimators that take longer are counted in half or a quarter of the repetitions, and with more than the smallest of
     `sizes` in a twelfth; the two that compare all points with all are counted at the smallest alone.
     """
-    from joblib import Parallel, delayed
-
     start = time.perf_counter()
     cases = _cases(seeds, sorted(sizes), sorted(dimensions))
     blocks = [
@@ -116,13 +113,9 @@ def run(seeds: int = 300, sizes: Iterable[int] = SIZES, dimensions: Iterable[int
         for first in range(0, max(counted.values()), _BLOCK)
     ]
     found: dict[tuple[str, int, int], Found] = {case: {name: [] for name in names} for case, names in cases.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of threads in child processes
-        parts = Parallel(n_jobs=-1, return_as="generator")(delayed(_found)(*block) for block in blocks)
-        for done, (block, part) in enumerate(zip(blocks, parts, strict=True), 1):
-            for name, values in part.items():
-                found[block[:3]][name] += values
-            _tell(done, len(blocks), time.perf_counter() - start)
+    for block, part in zip(blocks, jobs.done(_found, blocks), strict=True):
+        for name, values in part.items():
+            found[block[:3]][name] += values
     rows = [row for case, values in found.items() for row in _rows(*case, values)]
     claims = []
     for name in _COUNTS:
@@ -233,11 +226,3 @@ def _covers_its_mean(name: str, rows: list[dict[str, Any]]) -> Claim:
         f"{accepted}; in each case but for what is chance",
         not counted or bool(0.93 <= mean <= most and explained.all()),
     )
-
-
-def _tell(done: int, total: int, seconds: float) -> None:
-    """Progress, to who watches a terminal."""
-    if sys.stderr.isatty():
-        left = seconds / done * (total - done) / 60
-        end = "\n" if done == total else ""
-        print(f"\r{done} of {total} blocks of samples, {left:.0f} minutes left ", end=end, file=sys.stderr, flush=True)
