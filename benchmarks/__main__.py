@@ -35,6 +35,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--minutes", type=float, help="longest training of one model (zoo, images)")
     parser.add_argument("--out", help="folder of the page (zoo, images)")
     parser.add_argument("--jobs", type=int, help="models that are trained at a time, each on one core (zoo)")
+    parser.add_argument("--device", help="cpu or cuda (images, kan)")
+    parser.add_argument("--only", help="pixels or latents (images)")
+    parser.add_argument(
+        "--fast", action="store_const", const=True, help="mixed precision, compiled, not on the CPU (images)"
+    )
     options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     wanted = [check_choice(name, found, name="benchmark") for name in options.pop("names")]
     path = Path(__file__).with_name("results.json")

@@ -1,12 +1,14 @@
 """What a KAN costs: a forward and backward pass against an MLP of as many parameters, and against other KANs.
 
-One thread, float32, gradients of weights and inputs; processor time, the median of interleaved repeats. Saved is what
-the forward pass keeps for the backward one. The peers: pykan in its quick mode, where it is installed; and "dense
-recursion", which is how efficient-kan does it (it is in no package index): all splines of all inputs by the recursion
-of Cox and de Boor, then one product of matrices. The compiled network is compiled first, which takes seconds.
+Float32, gradients of weights and inputs, the median of interleaved repeats: processor time of one thread, or on a
+graphics card the time between two events in its queue. Saved is what the forward pass keeps for the backward one. The
+peers: pykan in its quick mode, where it is installed; and "dense recursion", which is how efficient-kan does it (it is
+in no package index): all splines of all inputs by the recursion of Cox and de Boor, then one product of matrices. The
+compiled network is compiled first, which takes seconds.
 
     pip install -c constraints.txt -e ".[peers]"
     python -m benchmarks kan
+    python -m benchmarks kan --device cuda
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from submanifold.checks import check_choice
+from submanifold.errors import InvalidInput
 from submanifold.nn import KAN
 
 __all__ = ["run"]
@@ -109,20 +113,41 @@ def _saved(network: nn.Module, x: Tensor) -> float:
     return sum(kept.values()) / 2**20
 
 
-def _milliseconds(works: dict[str, Callable[[], None]]) -> dict[str, float]:
+def _milliseconds(works: dict[str, Callable[[], None]], device: str) -> dict[str, float]:
+    clock = _card_time if device == "cuda" else _processor_time
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
-        work()  # loads, allocates and compiles
+        for _ in range(3):
+            work()  # loads, allocates and compiles
     for _ in range(REPEATS):
         for name, work in works.items():
-            start = time.process_time()
-            work()
-            taken[name].append(time.process_time() - start)
-    return {name: 1e3 * statistics.median(times) for name, times in taken.items()}
+            taken[name].append(clock(work))
+    return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def _rows(task: str, networks: dict[str, nn.Module], x: Tensor, goals: dict[str, str]) -> list[dict[str, Any]]:
-    took = _milliseconds({name: _pass(network, x) for name, network in networks.items()})
+def _processor_time(work: Callable[[], None]) -> float:
+    start = time.process_time()
+    work()
+    return 1e3 * (time.process_time() - start)
+
+
+def _card_time(work: Callable[[], None]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    work()
+    end.record()
+    torch.cuda.synchronize()
+    return float(start.elapsed_time(end))
+
+
+def _rows(
+    task: str, networks: dict[str, nn.Module], x: Tensor, goals: dict[str, str], device: str
+) -> list[dict[str, Any]]:
+    x = x.to(device).requires_grad_()
+    for network in networks.values():
+        network.to(device)
+    took = _milliseconds({name: _pass(network, x) for name, network in networks.items()}, device)
     return [
         {
             "task": task,
@@ -137,39 +162,43 @@ def _rows(task: str, networks: dict[str, nn.Module], x: Tensor, goals: dict[str,
     ]
 
 
-def run() -> list[dict[str, Any]]:
-    """Rows of two shapes with G = 5, and of one with a fine grid."""
+def run(device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
+    """Rows of two shapes with G = 5, and of one with a fine grid, on the processor ("cpu") or a card ("cuda")."""
+    if check_choice(device, ("cpu", "cuda"), name="device") == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("device='cuda' is not accepted: torch finds no graphics card here, give 'cpu'")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rows = []
     try:
         with threadpool_limits(1):
-            for batch, widths in SHAPES:
-                torch.manual_seed(0)
-                x = torch.randn(batch, widths[0], requires_grad=True)
-                kan = KAN(widths)
-                networks: dict[str, nn.Module] = {
-                    "MLP": _mlp(widths, _count(kan)),
-                    "KAN": kan,
-                    "KAN, recompute": KAN(widths, recompute=True),
-                    "KAN, compiled": KAN(widths, compiled=True),
-                    "dense recursion": nn.Sequential(*(_Dense(a, b) for a, b in pairwise(widths))),
-                }
-                if importlib.util.find_spec("kan") is not None:
-                    networks["pykan"] = _pykan(widths)
-                goals = {"KAN": "<= 2.0", "KAN, compiled": "<= 1.15"}
-                task = f"{batch} points, {'-'.join(map(str, widths))}"
-                rows += _rows(task, networks, x, goals)
-            batch, widths = SHAPES[0]
-            x, fine = torch.randn(batch, widths[0], requires_grad=True), KAN(widths, grid=FINE)
-            networks = {
-                "MLP": _mlp(widths, _count(fine)),
-                "KAN": fine,
-                "KAN, local": KAN(widths, grid=FINE, local=True),
-            }
-            rows += _rows(
-                f"{batch} points, {'-'.join(map(str, widths))}, G = {FINE}", networks, x, {"KAN, local": "< 1"}
-            )
+            rows = [row for batch, widths in SHAPES for row in _coarse(batch, widths, device)]
+            rows += _fine(*SHAPES[0], device)
     finally:
         torch.set_num_threads(threads)
-    return rows
+    return {"kan" if device == "cpu" else f"kan, {torch.cuda.get_device_name()}": rows}
+
+
+def _coarse(batch: int, widths: tuple[int, ...], device: str) -> list[dict[str, Any]]:
+    torch.manual_seed(0)
+    x, kan = torch.randn(batch, widths[0]), KAN(widths)
+    networks: dict[str, nn.Module] = {
+        "MLP": _mlp(widths, _count(kan)),
+        "KAN": kan,
+        "KAN, recompute": KAN(widths, recompute=True),
+        "KAN, compiled": KAN(widths, compiled=True),
+        "dense recursion": nn.Sequential(*(_Dense(a, b) for a, b in pairwise(widths))),
+    }
+    if importlib.util.find_spec("kan") is not None:
+        networks["pykan"] = _pykan(widths)
+    goals = {"KAN": "<= 2.0", "KAN, compiled": "<= 1.15"}
+    return _rows(f"{batch} points, {'-'.join(map(str, widths))}", networks, x, goals, device)
+
+
+def _fine(batch: int, widths: tuple[int, ...], device: str) -> list[dict[str, Any]]:
+    x, fine = torch.randn(batch, widths[0]), KAN(widths, grid=FINE)
+    networks = {
+        "MLP": _mlp(widths, _count(fine)),
+        "KAN": fine,
+        "KAN, local": KAN(widths, grid=FINE, local=True),
+    }
+    task = f"{batch} points, {'-'.join(map(str, widths))}, G = {FINE}"
+    return _rows(task, networks, x, {"KAN, local": "< 1"}, device)

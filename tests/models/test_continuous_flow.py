@@ -12,7 +12,7 @@ import submanifold as sm
 from submanifold.errors import InvalidInput
 from submanifold.geometry import jacobian
 from submanifold.models import ContinuousFlow
-from submanifold.models.continuous_flow import VelocityField
+from submanifold.models.continuous_flow import FIELDS, VelocityField
 
 
 def rough(D, seed=0, size=1.0, **kwargs):
@@ -56,6 +56,35 @@ def test_the_field_knows_its_derivatives(hidden, D):
         expected = torch.func.jvp(lambda y: field(y, t, directions[:0])[0], (y,), (e,))
         torch.testing.assert_close((v, Je), expected)
     assert (v - field(y, t + 0.1, directions)[0]).abs().max() > 1e-3  # it changes with time
+
+
+@pytest.mark.parametrize("D", [1, 3])
+def test_a_field_of_any_network_knows_its_derivatives(D):
+    torch.manual_seed(0)
+    field = FIELDS["kan"](D, (5,)).double()
+    y, t, directions = points(D), torch.tensor([0.3], dtype=torch.float64), torch.randn(4, 6, D, dtype=torch.float64)
+    assert not field(y, t, directions)[0].any()  # as it starts
+    for parameter in field.parameters():
+        parameter.data = torch.randn_like(parameter)
+    v, along = field(y, t, directions)
+    torch.testing.assert_close(v, field(y, t, directions[:0])[0])
+    for e, Je in zip(directions, along, strict=True):
+        torch.testing.assert_close(Je, torch.func.jvp(lambda y: field(y, t, directions[:0])[0], (y,), (e,))[1])
+    assert (v - field(y, t + 0.1, directions)[0]).abs().max() > 1e-3  # it changes with time
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2, 2)])
+def test_the_density_of_a_kan_is_that_of_the_computed_map(shape):
+    torch.manual_seed(0)
+    model = ContinuousFlow(shape, network="kan", hidden=(5,), steps=2).double().eval()
+    for parameter in model.field.parameters():
+        parameter.data = parameter.data + 0.3 * torch.randn_like(parameter)
+    model.prepare(torch.randn(200, *shape, dtype=torch.float64))
+    x = torch.randn(6, *shape, dtype=torch.float64)
+    u, J = model._normalise(x).detach(), jacobian(model._normalise, x).detach()
+    log_normal = -0.5 * (u.square() + math.log(2 * math.pi)).sum(dim=1)
+    found = model.log_prob(x).detach()
+    torch.testing.assert_close(found, log_normal + torch.linalg.slogdet(J).logabsdet, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 10])

@@ -11,7 +11,14 @@ import submanifold as sm
 from submanifold.errors import InvalidInput
 from submanifold.geometry import jacobian
 from submanifold.models import ImageFlow
-from submanifold.models.bijections import ActNorm, AffineCoupling, InvertibleConvolution, SplineCoupling, Squeeze
+from submanifold.models.bijections import (
+    CONDITIONERS,
+    ActNorm,
+    AffineCoupling,
+    InvertibleConvolution,
+    SplineCoupling,
+    Squeeze,
+)
 
 SMALL = [((1, 4, 4), "auto"), ((1, 4, 4), 2), ((3, 4, 4), 2), ((2, 2, 6), 1)]
 
@@ -40,8 +47,10 @@ def prepared(shape, seed=0, **kwargs):
         lambda: AffineCoupling(4, [8, 8]),
         lambda: AffineCoupling(4, []),
         lambda: SplineCoupling(4, [8, 8], 5),
+        lambda: AffineCoupling(4, [6], CONDITIONERS["kan"]),
+        lambda: SplineCoupling(4, [6, 5], 5, CONDITIONERS["kan"]),
     ],
-    ids=["squeeze", "actnorm", "convolution", "coupling", "linear-coupling", "spline-coupling"],
+    ids=["squeeze", "actnorm", "convolution", "coupling", "linear-coupling", "spline-coupling", "kan", "spline-kan"],
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_layers_invert_and_know_their_determinant(layer, seed):

@@ -16,18 +16,20 @@ from submanifold.nn.kan import KANLinear
 
 REFUSED = ("sn-wgan",)  # by their spectral normalisation
 ON_LEVELS = ("categorical-vae", "logistic-vae")
+OF_IMAGES = ("image-flow", "pixelcnn")
 NAMES = [name for name in models.names() if "network" in parameters_of(name) and name not in REFUSED]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kan_in_its_place(name, tmp_path):
     torch.manual_seed(0)
-    model = make(name, (3,), network="kan", hidden=(6,))
+    shape = (1, 4, 4) if name in OF_IMAGES else (3,)
+    model = make(name, shape, network="kan", hidden=(6,))
     kans = [module for module in model.modules() if isinstance(module, KANLinear)]
     assert kans
     before = [kan.coefficients.detach().clone() for kan in kans]
-    x = low_rank_data((3,), 64)
-    if name in ON_LEVELS:
+    x = low_rank_data(shape, 64)
+    if name in (*ON_LEVELS, "pixelcnn"):
         x = x.round()
     fit_briefly(model, x, steps=3)
     assert any(not torch.equal(kan.coefficients, old) for kan, old in zip(kans, before, strict=True))
@@ -37,6 +39,55 @@ def test_a_kan_in_its_place(name, tmp_path):
         assert torch.equal(ours, theirs)
     if isinstance(model, Generator):
         assert model.sample(4, generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "part"), [("iaf-vae", "posterior"), ("flow-prior-vae", "prior")])
+def test_flows_of_latents_are_of_kans_too(name, part):
+    for network in ("kan", "mlp"):
+        model = make(name, (3,), network=network)
+        flow = getattr(model, part).flow
+        assert any(isinstance(module, KANLinear) for module in flow.modules()) == (network == "kan")
+
+
+@pytest.mark.parametrize(("shape", "options"), [((3,), {}), ((1, 2, 3), {}), ((1, 2, 3), {"preprocess": ["whiten"]})])
+@pytest.mark.parametrize("name", ["two-step", "vae", "gmmn"])
+def test_what_a_kan_decodes_is_within_its_bounds(name, shape, options):
+    torch.manual_seed(0)
+    model = fit_briefly(make(name, shape, network="kan", hidden=(6,), **options), low_rank_data(shape, 200), steps=5)
+    model = model.double().eval()
+    centre = torch.randn(10, 2, dtype=torch.float64)
+    low, high = centre - 0.3, centre + 0.1
+    least, most = model.decode_bounds(low, high)
+    share = torch.rand(400, 10, 2, dtype=torch.float64)
+    share[:100] = share[:100].round()
+    with torch.no_grad():
+        seen = model.decode((low + (high - low) * share).flatten(0, 1)).unflatten(0, (400, 10))
+    assert least.shape == most.shape == (10, *shape)
+    assert (seen >= least).all()
+    assert (seen <= most).all()
+    for bound in model.decode_bounds(centre, centre):
+        torch.testing.assert_close(bound, model.decode(centre).detach(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ON_LEVELS)
+def test_means_of_levels_are_within_their_bounds(name):
+    torch.manual_seed(0)
+    model = make(name, (1, 2, 2), network="kan", hidden=(6,), levels=8).double()
+    model.prepare(torch.randint(0, 6, (50, 1, 2, 2)).double())
+    with torch.no_grad():
+        for kan in (module for module in model.decoder.modules() if isinstance(module, KANLinear)):
+            kan.coefficients.mul_(20)
+    centre = torch.randn(10, 2, dtype=torch.float64)
+    least, most = model.decode_bounds(centre - 0.2, centre + 0.2)
+    with torch.no_grad():
+        seen = model.decode((centre + 0.4 * torch.rand(400, 10, 2) - 0.2).flatten(0, 1)).unflatten(0, (400, 10))
+    assert (seen >= least).all()
+    assert (seen <= most).all()
+    assert (least >= -1e-9).all()  # the least level
+    assert (most <= 5 + 1e-9).all()
+    assert (most - least).amin() < 4  # and something is said
+    for bound in model.decode_bounds(centre, centre):
+        torch.testing.assert_close(bound, model.decode(centre).detach(), rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", REFUSED)

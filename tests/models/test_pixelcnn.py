@@ -34,10 +34,10 @@ def prepared(shape, x, **kwargs):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 5), (1, 5, 1), (2, 4, 5), (1, 8, 8), (1, 7, 3)])
-@pytest.mark.parametrize("blocks", [4, 5])
-def test_features_depend_on_exactly_the_pixels_before(shape, blocks):
+@pytest.mark.parametrize(("blocks", "kan"), [(4, False), (5, False), (4, True)])
+def test_features_depend_on_exactly_the_pixels_before(shape, blocks, kan):
     """Every pixel before and none after: no blind spot, and no leak."""
-    network = PixelNetwork(shape, 3, (8,) * blocks).double()
+    network = PixelNetwork(shape, 3, (8,) * blocks, kan=kan).double()
     C, H, W = shape
     y = torch.randn(4, *shape, dtype=torch.float64, requires_grad=True)
     for i, j in itertools.product(range(H), range(W)):
@@ -60,9 +60,9 @@ def test_one_block_sees_all_pixels_within_its_reach():
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 6), (1, 1, 7), (2, 7, 1)])
-@pytest.mark.parametrize("blocks", [1, 5])
-def test_features_pixel_by_pixel_are_those_at_once(shape, blocks):
-    network = PixelNetwork(shape, 4, (8,) * blocks).double()
+@pytest.mark.parametrize(("blocks", "kan"), [(1, False), (5, False), (5, True)])
+def test_features_pixel_by_pixel_are_those_at_once(shape, blocks, kan):
+    network = PixelNetwork(shape, 4, (8,) * blocks, kan=kan).double()
     seen = []
 
     def draw(features):

@@ -1,6 +1,8 @@
 """KANs: splines against SciPy, derivatives of all kinds, continuation beyond the grid, Lipschitz bounds, refusals."""
 
+import copy
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
 from submanifold.nn.kan import BASES, KAN, KANLinear
 from submanifold.nn.kan.bases import BSplines
+from submanifold.nn.kan.compiled import EverySpline, uniform_layer
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
 
 
@@ -198,6 +201,48 @@ def test_local_products_are_those_of_all_splines(uniform):
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5])
+def test_splines_for_the_compiler_are_those_of_all_grids(k):
+    G, u = 4, torch.linspace(-3, 7, 101, dtype=torch.float64)[:, None].requires_grad_()
+    quick = EverySpline.apply(u, G, k).mT
+    grid = torch.arange(G + 1, dtype=torch.float64)[None]
+    torch.testing.assert_close(quick, splines(u, grid, k), rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda u: EverySpline.apply(u, G, k), u)
+
+
+@pytest.mark.parametrize("options", [{}, {"open_knots": True}, {"outside": "clamp"}, {"base": None}, {"order": 2}])
+def test_layers_for_the_compiler_are_those_of_plain_operations(options):
+    """With their gradients, also where edges are pruned."""
+    torch.manual_seed(0)
+    layer = KANLinear(3, 2, noise=1.0, **options).double()
+    layer.prune_edges(torch.tensor([[1, 0, 1], [1, 1, 1]], dtype=torch.bool))
+    x = 2 * normal(4, 5, 3).requires_grad_()
+    found = []
+    for y in (uniform_layer(layer, x, *layer.basis.to_intervals()), layer(x)):
+        found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.slow
+def test_any_number_of_layers_is_compiled(monkeypatch):
+    """More than the eight variants that torch compiles of one piece of code; torch.func has its derivatives."""
+    from torch._dynamo.testing import CompileCounter  # which takes seconds to import
+
+    counter = CompileCounter()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    widths = list(range(17, 23))  # of no other test
+    net, plain = (KAN(widths, compiled=compiled).double() for compiled in (True, False))
+    net.load_state_dict(plain.state_dict())
+    for n in (5, 6, 7):
+        x = normal(n, 17)
+        torch.testing.assert_close(net(x), plain(x))
+    assert counter.frame_count == 2 * (len(widths) - 1)  # for 5, and for any number
+    push = torch.func.jvp(net, (x,), (x,))
+    torch.testing.assert_close(push, torch.func.jvp(plain, (x,), (x,)))
+    assert torch.equal(copy.deepcopy(net)(x), net(x))
 
 
 @pytest.mark.parametrize("basis", BASES)

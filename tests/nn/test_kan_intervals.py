@@ -5,7 +5,7 @@ import torch
 
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import ACTIVATIONS
-from submanifold.nn.kan import KAN, KANLinear, activation_bounds, layer_bounds, output_bounds
+from submanifold.nn.kan import KAN, KANLinear, activation_bounds, intervals, layer_bounds, output_bounds
 
 OPTIONS = [
     {},
@@ -77,6 +77,15 @@ def test_bounds_of_an_edge_are_nearly_tight(options):
     assert float(slack[2].median()) < 0.015
     assert (slack[2] <= slack[1] + 1e-9).all()
     assert (slack[1] <= slack[0] + 1e-9).all()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_bounds_in_blocks_are_those_at_once(options, monkeypatch):
+    kan, (low, high) = network([3, 5, 2], **options), boxes(3)
+    at_once = output_bounds(kan, low, high)
+    monkeypatch.setattr(intervals, "_AT_A_TIME", 3000)
+    for ours, theirs in zip(output_bounds(kan, low, high), at_once, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_a_point_is_a_box():

@@ -1,4 +1,6 @@
-"""Classes of points on their way from the data to a loss that asks for them."""
+"""Classes of points on their way from the data to a loss or a transform that asks for them."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +48,27 @@ def test_labels_stay_with_their_points(mapped, held_out, tmp_path, monkeypatch):
     assert len(model.seen) > 9  # steps and evaluations
     for x, labels in model.seen:
         assert torch.equal(x[:, 0].long(), labels)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_labelled_transform_sees_the_classes_of_its_points(mapped, tmp_path, monkeypatch):
+    """Each point is scaled by a number of its class, and is still with its class in the loss."""
+
+    class Scaled(Witness):
+        def stages(self):
+            (stage,) = super().stages()
+            return [replace(stage, transform=lambda x, labels: x * 10.0 ** labels[:, None], labelled=True)]
+
+    data = labelled(2100)  # several blocks
+    if mapped:
+        monkeypatch.setattr(source, "_spare_memory", lambda: 0)
+        np.save(tmp_path / "x.npy", data.x)
+        data = Dataset(np.load(tmp_path / "x.npy", mmap_mode="r"), labels=data.labels)
+    model = Scaled((2,))
+    fit(model, data, steps=9, batch_size=8, evaluate_every=3, progress=False)
+    assert len(model.seen) > 9
+    for x, labels in model.seen:
+        torch.testing.assert_close(x[:, 0], labels * 10.0**labels)
 
 
 @pytest.mark.parametrize("which", ["X", "held_out"])

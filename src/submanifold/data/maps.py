@@ -37,6 +37,12 @@ class Map(nn.Module, ABC):
     def inverse(self, u: Tensor) -> Tensor:
         """x = T^{-1}(u)."""
 
+    def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds of T^{-1} on boxes, (n, *data_shape) each: T moves each coordinate by a monotone function, or says
+        its own."""
+        ends = self.inverse(low), self.inverse(high)
+        return torch.minimum(*ends), torch.maximum(*ends)
+
     @abstractmethod
     def log_det(self, x: Tensor) -> Tensor:
         """log |det dT/dx| at x, shaped like the batch."""
@@ -133,6 +139,11 @@ class Whiten(Map):
 
     def inverse(self, u: Tensor) -> Tensor:
         return self._mixed(self.directions * self.deviations, u) + self.mean
+
+    def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        middle = self.inverse(0.5 * (low + high))
+        reach = self._mixed((self.directions * self.deviations).abs(), 0.5 * (high - low))
+        return middle - reach, middle + reach
 
     def _mixed(self, matrix: Tensor, x: Tensor) -> Tensor:
         """A matrix times the features of each point."""

@@ -112,6 +112,13 @@ class Preprocess(nn.Module):
             u = step.inverse(u)
         return u
 
+    def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds of T^{-1} on boxes, (n, *data_shape) each, up to rounding."""
+        self.require_fitted()
+        for step in reversed(self._steps):
+            low, high = step.inverse_bounds(low, high)
+        return low, high
+
     def accepts(self, x: Tensor) -> Tensor:
         """Which points of x the maps are defined at, (n,): with "lattice" those on the levels that were seen."""
         first = next(iter(self._steps), None)

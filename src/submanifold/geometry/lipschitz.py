@@ -15,22 +15,14 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from submanifold.geometry.jacobians import jacobian
+from submanifold.geometry.modules import CONVOLUTIONS, RESHAPING, computes
 from submanifold.geometry.operator_norms import convolution_norm, round_up, spectral_norm
 from submanifold.geometry.spectrum import singular_values
 from submanifold.nn.activations import activation_lipschitz
+from submanifold.nn.kan.channels import ChannelKAN
 from submanifold.nn.kan.linear import KANLinear
 
 __all__ = ["lipschitz_lower_bound", "lipschitz_upper_bound"]
-
-_CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-_RESHAPING = (nn.Identity, nn.Flatten, nn.Unflatten)
 
 
 def lipschitz_upper_bound(module: nn.Module) -> float:
@@ -48,21 +40,23 @@ def lipschitz_upper_bound(module: nn.Module) -> float:
         return float(offered())
     if module._forward_hooks or module._forward_pre_hooks:
         return math.inf
-    if isinstance(module, nn.Sequential) and _computes(module, nn.Sequential):
+    if isinstance(module, nn.Sequential) and computes(module, nn.Sequential):
         bounds = [lipschitz_upper_bound(child) for child in module]
         return math.inf if math.inf in bounds else round_up(math.prod(bounds), len(bounds))
-    if isinstance(module, nn.Linear) and _computes(module, nn.Linear):
+    if isinstance(module, nn.Linear) and computes(module, nn.Linear):
         return spectral_norm(module.weight.detach().cpu().double().numpy())
-    if isinstance(module, nn.modules.conv._ConvNd) and _computes(module, *_CONVOLUTIONS):
+    if isinstance(module, nn.modules.conv._ConvNd) and computes(module, *CONVOLUTIONS):
         return convolution_norm(module)
     if isinstance(module, nn.Dropout) and not module.training:
         return 1.0
-    if isinstance(module, KANLinear) and _computes(module, KANLinear):  # |J| is below the slopes' bounds entry by entry
+    if isinstance(module, KANLinear) and computes(module, KANLinear):  # |J| is below the slopes' bounds entry by entry
         return round_up(spectral_norm(module.slope_bounds().cpu().numpy()), module.in_features)
+    if type(module) is ChannelKAN:  # each pixel on its own
+        return lipschitz_upper_bound(module.kan)
     steepest = activation_lipschitz(module)
     if steepest is not None:
         return steepest
-    return 1.0 if type(module) in _RESHAPING else math.inf
+    return 1.0 if type(module) in RESHAPING else math.inf
 
 
 def lipschitz_lower_bound(f: Callable[[Tensor], Tensor], z: Tensor, *, chunk_size: int | None = None) -> float:
@@ -74,8 +68,3 @@ def lipschitz_lower_bound(f: Callable[[Tensor], Tensor], z: Tensor, *, chunk_siz
         InvalidInput: for what `jacobian` refuses, or where f is not differentiable.
     """
     return float(singular_values(jacobian(f, z, chunk_size=chunk_size))[:, 0].max())
-
-
-def _computes(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether the module's forward pass is that of one of `kinds`, not an override of it."""
-    return any(type(module).forward is kind.forward for kind in kinds)

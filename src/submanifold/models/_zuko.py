@@ -6,7 +6,7 @@ map y -> u with `.call_and_ladj` and `.inv`. D is the number of coordinates, `la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
+from submanifold.checks import check_choice
+from submanifold.errors import InvalidInput
+from submanifold.nn.given import NetworkLike, begun_at_zero, is_given, word
 from submanifold.nn.kan.masked import KANConditioner
 from submanifold.nn.kan.monotone import IncreasingSpline
 
@@ -111,13 +114,25 @@ NETWORKS = ("kan", "mlp")
 
 
 def transforms(
-    kind: str, D: int, *, layers: int, hidden: Sequence[int], bins: int, context: int = 0, network: str = "mlp"
+    kind: str,
+    D: int,
+    *,
+    layers: int,
+    hidden: Sequence[int],
+    bins: int,
+    context: int = 0,
+    network: NetworkLike = "mlp",
 ) -> nn.Module:
     """A composition of `layers` maps of one of `KINDS`, with one of `NETWORKS`; `bins` is read by the splines.
 
-    With `context` the maps depend on so many numbers besides, (n, context), which the module is called with.
+    With `context` the maps depend on so many numbers besides, (n, context), which the module is called with. Couplings
+    take a callable that makes a module for each of them, since what moves and what it depends on are disjoint there.
+
+    Raises:
+        InvalidInput: for another network.
     """
     compose, univariate = _KINDS[kind]
+    _check_network(network, kind)
     maps = compose(
         D,
         layers,
@@ -127,11 +142,34 @@ def transforms(
         shapes=univariate.shapes(bins),
         univariate=univariate.make,
     )
-    if network == "kan":
-        for one in maps:
+    for one in maps:
+        if network == "kan":
             _condition_by_kan(one, hidden)
+        elif is_given(network):
+            _condition_by(network, one)
     composed: nn.Module = LazyComposedTransform(*maps)
     return composed
+
+
+def _check_network(network: NetworkLike, kind: str) -> None:
+    if isinstance(network, str):
+        check_choice(network, NETWORKS, name="network")
+    elif _KINDS[kind][0] is not _coupling:
+        raise InvalidInput(
+            f"network={word(network)} is not accepted with kind={kind!r}: each coordinate may depend on those before "
+            'it alone, by masks that a network of your own lacks, give "mlp" or "kan", or kind="spline-coupling"'
+        )
+    elif isinstance(network, Mapping | nn.Module):
+        raise InvalidInput(
+            f"network={word(network)} is not accepted: a flow has a network in each of its maps, give a callable that "
+            'makes a module for an input shape and an output shape, "mlp" or "kan"'
+        )
+
+
+def _condition_by(network: NetworkLike, one: Any) -> None:
+    """Replace the network of a coupling by one of the user's own; one coordinate on its own has none."""
+    if hasattr(one, "hyper"):
+        one.hyper = begun_at_zero(network, [one.hyper.in_features], [one.hyper.out_features], role="conditioner")
 
 
 def _condition_by_kan(one: Any, hidden: Sequence[int]) -> None:

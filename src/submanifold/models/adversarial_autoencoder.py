@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from submanifold import nn
 from submanifold.checks import check_choice, check_real
 from submanifold.models.base import Objective
 from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_network
@@ -18,6 +19,7 @@ from submanifold.models.latents import CodingModel, FittedLatents, NormalLatents
 from submanifold.models.mixture import GaussianMixture
 from submanifold.models.posteriors import GaussianPosterior, gaussian_kl
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["AdversarialAutoencoder", "AdversarialVAE"]
 
@@ -42,13 +44,15 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         stochastic: whether latents of a point are random.
         critic_hidden: widths of the critic's hidden layers.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
 
     family = "adversarial autoencoder"
     awareness = "aware"
+    networks = ("encoder", "decoder", "critic")
     why = "it minimises an upper bound of a Wasserstein distance; its critic compares laws of latents, which fill R^d"
 
     def __init__(
@@ -61,7 +65,7 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         stochastic: bool = True,
         critic_hidden: Sequence[int] = (128, 128),
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
@@ -77,7 +81,8 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         self.posterior = GaussianPosterior(self.latent_dim) if stochastic else None
         self.divergence = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
         self.weight = check_real(weight, name="weight")
-        self.critic = critic_network("mlp", (self.latent_dim,), critic_hidden, level=self.divergence.level)
+        given = nn.network_for({} if isinstance(network, str) else network, "critic", self.networks)
+        self.critic = critic_network(given, (self.latent_dim,), critic_hidden, level=self.divergence.level)
 
     def objectives(self) -> list[Objective]:
         coder = [*self.encoder.parameters(), *self.decoder.parameters()]
@@ -131,13 +136,15 @@ class AdversarialVAE(FittedLatents):
         weight: of the critic's term.
         components: Gaussians of the law of latents, or "auto".
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
 
     family = "adversarially regularised VAE"
     awareness = "aware"
+    networks = ("encoder", "decoder", "critic")
     why = "the law of its latents is fitted in as many dimensions as the data have, after the decoder"
 
     def __init__(
@@ -150,7 +157,7 @@ class AdversarialVAE(FittedLatents):
         weight: float = 0.1,
         components: int | Literal["auto"] = "auto",
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
@@ -167,7 +174,8 @@ class AdversarialVAE(FittedLatents):
         self.beta = check_real(beta, name="beta")
         self.divergence = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
         self.weight = check_real(weight, name="weight")
-        self.critic = critic_network(network, self.data_shape, hidden, level=self.divergence.level)
+        given = nn.network_for(network, "critic", self.networks)
+        self.critic = critic_network(given, self.data_shape, hidden, level=self.divergence.level)
         self.law = GaussianMixture((self.latent_dim,), components=components)
 
     def objectives(self) -> list[Objective]:

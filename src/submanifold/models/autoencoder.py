@@ -16,6 +16,7 @@ from submanifold.models.base import Objective
 from submanifold.models.latents import CodingModel, FittedLatents
 from submanifold.models.mixture import GaussianMixture
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["Autoencoder", "RegularisedAutoencoder"]
 
@@ -33,7 +34,8 @@ class Autoencoder(CodingModel):
         data_shape: (D,) or (channels, height, width).
         latent_dim: number of latents d, below D.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied before the encoder and undone after the decoder.
         full_latent: accept latent_dim = D.
     """
@@ -48,7 +50,7 @@ class Autoencoder(CodingModel):
         latent_dim: int,
         *,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
@@ -107,7 +109,7 @@ class RegularisedAutoencoder(FittedLatents):
         decoder_penalty: float = 1e-3,
         components: int | Literal["auto"] = "auto",
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:

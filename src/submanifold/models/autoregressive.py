@@ -13,6 +13,7 @@ from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["MADE", "Autoregressive"]
 
@@ -35,7 +36,8 @@ class Autoregressive(ExactLikelihood):
 
     Args:
         data_shape: (D,) or (channels, height, width), flattened.
-        network: "transformer", for at most 1024 coordinates, "masked" (MADE), or "kan", a KAN with masked edges.
+        network: "transformer", for at most 1024 coordinates, "masked" (MADE), or "kan", a KAN with masked edges;
+            or a `submanifold.nn.CausalNetwork`, see `submanifold.nn.given`. Networks of another kind are not accepted.
         hidden: widths of the network's layers; of a transformer's blocks, all equal.
         components: Gaussians in each factor.
         preprocess: names of the invertible maps applied first.
@@ -45,20 +47,23 @@ class Autoregressive(ExactLikelihood):
     awareness = "unaware"
     why = "a product of densities on a line is a density on all of R^D, whose likelihood grows without bound"
 
+    networks = ("conditioner",)
+
     spread: Tensor
 
     def __init__(
         self,
         data_shape: Sequence[int],
         *,
-        network: str = "transformer",
+        network: NetworkLike = "transformer",
         hidden: Sequence[int] = (64, 64),
         components: int = 10,
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
         super().__init__(data_shape, preprocess)
         self.components = check_int(components, name="components")
-        self.conditioner = nn.causal_network(network, self.ambient_dim, 3 * components, hidden)
+        given = nn.network_for(network, "conditioner", self.networks)
+        self.conditioner = nn.causal_network(given, self.ambient_dim, 3 * components, hidden)
         if isinstance(self.conditioner, nn.CausalTransformer) and self.ambient_dim > _LONGEST:
             raise InvalidInput(
                 f"data_shape={self.data_shape} has {self.ambient_dim} coordinates, too many for a transformer: give at "

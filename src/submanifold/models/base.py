@@ -177,14 +177,16 @@ class Stage:
     `transform` maps data to what this stage trains on (the latents of a frozen autoencoder); the trainer applies it
     once, without gradients, with the model in evaluation mode. `prepare` sees all of the transformed training data
     before the first step: it fits preprocessing, or a whole law that has a closed form. `finish` sees the held-out
-    data, untransformed, after the last step. Without objectives a stage is over when it is prepared.
+    data, untransformed, after the last step. Without objectives a stage is over when it is prepared. A `labelled`
+    stage is one whose transform is called with the classes of the points too, (n,) int64, or None where data have none.
     """
 
     name: str
     objectives: Sequence[Objective] = ()
-    transform: Callable[[Tensor], Tensor] | None = None
+    transform: Callable[..., Tensor] | None = None
     prepare: Callable[[Tensor], None] | None = None
     finish: Callable[[Tensor], None] | None = None
+    labelled: bool = False
 
 
 def check_data_shape(data_shape: Sequence[int]) -> tuple[int, ...]:
@@ -225,12 +227,15 @@ class Model(nn.Module):
         awareness: "unaware", "aware", or "n/a": whether, in the nonparametric regime, it can learn a distribution on an
             unknown manifold (Loaiza-Ganem et al. 2024, arXiv 2404.02954, section 3.4).
         why: the reason, in one sentence.
+        networks: what its networks are called in `network=`; a module there is for the only one, or a mapping names one
+            for each.
         sized_by_data: buffers whose first dimension is set by the training data; a checkpoint may change it.
     """
 
     family: ClassVar[str] = ""
     awareness: ClassVar[Awareness] = "n/a"
     why: ClassVar[str] = ""
+    networks: ClassVar[tuple[str, ...]] = ()
     sized_by_data: ClassVar[tuple[str, ...]] = ()
 
     config: dict[str, Any]

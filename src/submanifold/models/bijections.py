@@ -6,16 +6,28 @@ x and y are (n, C, H, W). Every layer starts as an isometry up to its data-depen
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from submanifold.errors import InvalidInput
 from submanifold.models import _zuko
+from submanifold.nn.conditional import zeroed
+from submanifold.nn.kan.channels import ChannelKAN
 
-__all__ = ["ActNorm", "AffineCoupling", "Bijection", "InvertibleConvolution", "SplineCoupling", "Squeeze"]
+__all__ = [
+    "CONDITIONERS",
+    "ActNorm",
+    "AffineCoupling",
+    "Bijection",
+    "Conditioner",
+    "InvertibleConvolution",
+    "SplineCoupling",
+    "Squeeze",
+]
 
 _LARGEST_LOG_SCALE = 2.0
 """A coupling stretches by at most e^2; more takes several."""
@@ -112,30 +124,51 @@ class InvertibleConvolution(Bijection):
         return L, self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
 
 
+Conditioner = Callable[[int, int, Sequence[int]], nn.Module]
+"""Makes a network of images that says 0 at first, by channels in and out and the numbers of feature maps between."""
+
+
+def _convolutions(channels: int, out: int, hidden: Sequence[int]) -> nn.Module:
+    """3x3, then 1x1, then 3x3 convolutions."""
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(pairwise([channels, *hidden, out])):
+        size = 3 if i in (0, len(hidden)) else 1
+        layers += [nn.Conv2d(fan_in, fan_out, size, padding=size // 2), nn.SiLU()]
+    zeroed(cast("nn.Conv2d", layers[-2]))
+    return nn.Sequential(*layers[:-1])
+
+
+def _channel_kan(channels: int, out: int, hidden: Sequence[int]) -> nn.Module:
+    """A KAN of the channels at every pixel, between 3x3 convolutions that let pixels see their neighbours."""
+    if not hidden:
+        raise InvalidInput('hidden=[] with network="kan" is not accepted: give the number of at least one feature map')
+    kan = ChannelKAN(hidden if len(hidden) > 1 else [*hidden, *hidden])
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden[0], 3, padding=1), kan, zeroed(nn.Conv2d(hidden[-1], out, 3, padding=1))
+    )
+
+
+CONDITIONERS: dict[str, Conditioner] = {"conv": _convolutions, "kan": _channel_kan}
+"""What decides in a coupling, by name."""
+
+
 class Coupling(Bijection):
     """y_a = x_a, and y_b a map of x_b, value by value, that x_a decides; the two are halves of the channels.
 
     Dinh et al. 2017 (arXiv 1605.08803, section 3.2). What decides, as many images as the map has parameters, comes from
-    a small convolutional network: 3x3, then 1x1, then 3x3 convolutions. Starts as the identity.
+    a small network. Starts as the identity.
 
     Args:
         channels: C, even.
         hidden: numbers of feature maps.
         parameters: of the map of one value.
+        conditioner: makes the network.
     """
 
-    def __init__(self, channels: int, hidden: Sequence[int], parameters: int) -> None:
+    def __init__(self, channels: int, hidden: Sequence[int], parameters: int, conditioner: Conditioner) -> None:
         super().__init__()
         self.parameters_each = parameters
-        widths = [channels // 2, *hidden, parameters * (channels // 2)]
-        layers: list[nn.Module] = []
-        for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
-            size = 3 if i in (0, len(hidden)) else 1
-            layers += [nn.Conv2d(fan_in, fan_out, size, padding=size // 2), nn.SiLU()]
-        last = layers[-2]
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
-        self.network = nn.Sequential(*layers[:-1])
+        self.network = conditioner(channels // 2, parameters * (channels // 2), hidden)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         given, moved = x.chunk(2, dim=1)
@@ -163,8 +196,8 @@ class Coupling(Bijection):
 class AffineCoupling(Coupling):
     """y_b = x_b e^s + t, |s| < 2; see `Coupling` for the arguments."""
 
-    def __init__(self, channels: int, hidden: Sequence[int]) -> None:
-        super().__init__(channels, hidden, parameters=2)
+    def __init__(self, channels: int, hidden: Sequence[int], conditioner: Conditioner = _convolutions) -> None:
+        super().__init__(channels, hidden, 2, conditioner)
 
     def _move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = _bounded(parameters[0]), parameters[1]
@@ -181,12 +214,14 @@ class SplineCoupling(Coupling):
     made uniform on a cell, and of several likely ones.
 
     Args:
-        channels, hidden: see `Coupling`.
+        channels, hidden, conditioner: see `Coupling`.
         bins: pieces of the spline.
     """
 
-    def __init__(self, channels: int, hidden: Sequence[int], bins: int) -> None:
-        super().__init__(channels, hidden, parameters=2 + 3 * bins - 1)
+    def __init__(
+        self, channels: int, hidden: Sequence[int], bins: int, conditioner: Conditioner = _convolutions
+    ) -> None:
+        super().__init__(channels, hidden, 2 + 3 * bins - 1, conditioner)
         self.bins = bins
 
     def _move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,15 +12,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from submanifold.checks import check_int, check_ints, check_real
+from submanifold.checks import check_choice, check_int, check_ints, check_real
 from submanifold.errors import InvalidInput
 from submanifold.geometry import random_signs
 from submanifold.models.base import LogProbKind, Objective
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike, begun_at_zero, is_given, network_for
+from submanifold.nn.kan.network import inner_kan
 
-__all__ = ["ContinuousFlow", "VelocityField"]
+__all__ = ["FIELDS", "ContinuousFlow", "NetworkField", "VelocityField"]
 
 _PROBES = 16
 """Directions by which `log_prob` estimates a trace."""
@@ -63,6 +65,57 @@ class VelocityField(nn.Module):
         return y, directions
 
 
+class NetworkField(nn.Module):
+    """v(y, t) of any network that torch differentiates twice, called as `VelocityField` is.
+
+    Args:
+        network: called with points (n, *data_shape) and times (n,); says (n, *data_shape).
+        data_shape: of its points.
+    """
+
+    def __init__(self, network: nn.Module, data_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.data_shape = tuple(data_shape)
+
+    def forward(self, y: Tensor, t: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """v (n, D) at points (n, D) and time (1,), and J e (k, n, D) for each of `directions`, (k, n, D)."""
+
+        def v(y: Tensor) -> Tensor:
+            said: Tensor = self.network(y.reshape(-1, *self.data_shape), t.expand(len(y)))
+            return said.flatten(1)
+
+        if not len(directions):
+            return v(y), directions
+        k = len(directions)
+        rows = y.repeat(k, 1)  # (k n, D): rows do not mix, so that one pass does for all directions
+        said, pull = torch.func.vjp(v, rows)[:2]
+        # J e is the derivative of J^T u along e, with respect to u: quicker than forwards, where splines are slow
+        push = torch.func.vjp(lambda u: pull(u)[0], torch.zeros_like(said))[1]
+        (along,) = push(directions.expand(k, *y.shape).flatten(0, 1))
+        return said[: len(y)], along.reshape(k, *y.shape)
+
+
+class _KANOfTime(nn.Module):
+    """A KAN of the coordinates and of the time, which is stretched over its grid; says nothing at first."""
+
+    def __init__(self, D: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.kan = inner_kan([D + 1, *hidden, D])
+        self.kan.layers[-1].say_nothing()
+
+    def forward(self, y: Tensor, t: Tensor) -> Tensor:
+        v: Tensor = self.kan(torch.cat([y, 6 * t[:, None] - 3], dim=1))
+        return v
+
+
+FIELDS: dict[str, Callable[[int, Sequence[int]], nn.Module]] = {
+    "kan": lambda D, hidden: NetworkField(_KANOfTime(D, hidden), (D,)),
+    "mlp": VelocityField,
+}
+"""What says v, by name, for D coordinates and widths of hidden layers."""
+
+
 @register("continuous-flow")
 class ContinuousFlow(ExactLikelihood):
     r"""Maximises the log-likelihood of a neural differential equation (FFJORD),
@@ -80,6 +133,9 @@ class ContinuousFlow(ExactLikelihood):
     Args:
         data_shape: (D,) or (channels, height, width), flattened.
         hidden: widths of the hidden layers of v.
+        network: v: "mlp", a `VelocityField`; "kan", a KAN of coordinates and time; or a module, called with points
+            (n, *data_shape) and times (n,), see `submanifold.nn.given`. What a module says is multiplied by numbers
+            that begin at zero. It has to be smooth, and differentiable twice.
         steps: Runge-Kutta steps of the solver, four evaluations of v each.
         exact_dims: coordinates up to which the log-likelihood is exact, at the price of D directions.
         kinetic_penalty: weight of \int |v|^2 dt / D in training, which straightens the paths (Finlay et al. 2020, arXiv
@@ -92,6 +148,7 @@ class ContinuousFlow(ExactLikelihood):
     why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
 
     log_prob_kind: LogProbKind = "estimate"
+    networks = ("field",)
 
     probes: Tensor
 
@@ -100,6 +157,7 @@ class ContinuousFlow(ExactLikelihood):
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (64, 64),
+        network: NetworkLike = "mlp",
         steps: int = 8,
         exact_dims: int = 8,
         kinetic_penalty: float = 0.0,
@@ -112,7 +170,13 @@ class ContinuousFlow(ExactLikelihood):
         self.steps = check_int(steps, name="steps")
         self.exact_dims = check_int(exact_dims, name="exact_dims", low=0)
         self.kinetic_penalty = check_real(kinetic_penalty, name="kinetic_penalty")
-        self.field = VelocityField(self.ambient_dim, hidden)
+        given = network_for(network, "field", self.networks)
+        self.is_ours = not is_given(given)
+        if self.is_ours:
+            self.field = FIELDS[check_choice(str(given), FIELDS, name="network")](self.ambient_dim, hidden)
+        else:
+            told = begun_at_zero(given, self.data_shape, self.data_shape, more=[()], role="field")
+            self.field = NetworkField(told, self.data_shape)
         exact = self.ambient_dim <= self.exact_dims
         if exact:
             self.log_prob_kind = "exact"
@@ -121,7 +185,8 @@ class ContinuousFlow(ExactLikelihood):
 
     def objectives(self) -> list[Objective]:
         # a network this small and smooth, which starts as no flow at all, takes long steps
-        return [Objective("likelihood", list(self.parameters()), self.loss, learning_rate=5.0)]
+        rate = 5.0 if self.is_ours else 1.0
+        return [Objective("likelihood", list(self.parameters()), self.loss, learning_rate=rate)]
 
     def loss(self, x: Tensor) -> Tensor:
         """Negative log-likelihood in nats, with the penalty, ()."""

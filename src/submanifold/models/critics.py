@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
 from submanifold.nn import KANLinear, encoder
+from submanifold.nn.given import OneNetwork, is_given
 
 __all__ = ["ADVERSARIAL_BETAS", "DIVERGENCES", "Divergence", "critic_network", "gradient_penalty", "normalise_spectrum"]
 
@@ -75,17 +76,24 @@ eq. 2), to which a `gradient_penalty` or `normalise_spectrum` has to hold it.
 
 
 def critic_network(
-    network: str, data_shape: Sequence[int], hidden: Sequence[int], *, level: bool = True, features: int = 1
+    network: OneNetwork,
+    data_shape: Sequence[int],
+    hidden: Sequence[int],
+    *,
+    level: bool = True,
+    features: int = 1,
+    role: str = "critic",
 ) -> nn.Module:
     """A critic of data (n, *data_shape) with scores (n, features); without `level`, no constant is added to them.
 
-    A score has no place, so that "spatial" networks have "conv" critics.
+    A score has no place, so that "spatial" networks have "conv" critics. A module keeps its constant, which does not
+    matter where there need be none.
 
     Raises:
         InvalidInput: as `submanifold.nn.encoder`.
     """
-    critic: nn.Module = encoder("conv" if network == "spatial" else network, data_shape, features, hidden)
-    if not level:
+    critic: nn.Module = encoder("conv" if network == "spatial" else network, data_shape, features, hidden, role=role)
+    if not level and not is_given(network):
         affine = [module for module in critic.modules() if isinstance(module, nn.Linear)]
         if affine:  # the constants of a KAN are no parameters of their own
             affine[-1].register_parameter("bias", None)

@@ -18,6 +18,7 @@ from submanifold.models.base import Awareness
 from submanifold.models.flow import Flow
 from submanifold.models.latents import check_latent_dim, normal
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["DenoisingFlow"]
 
@@ -39,6 +40,14 @@ class DenoisingFlow(Flow):
     Where the noise has been in the directions across the manifold alone, is small beside its curvature, and T keeps
     the two kinds of latents apart, T(z, 0) has the law of the data. The noise that is added has all directions.
 
+    The points T(z, 0) are a continuous image of R^d, one to one, as no circle and no sphere is: along a seam there are
+    neighbours with latents far apart. As T is continuous, points of a strip along the seam are decoded anywhere on the
+    manifold, and the better the fit, the larger are the Lipschitz constants of T or its inverse (Cornish et al. 2020,
+    arXiv 1909.13833, theorem 2.1). Noise puts points into the strip, so that the error jumps while the seam moves, and
+    training is unstable: on a circle errors as large as its diameter remain, and the law along it is not learned. Give
+    the `latent_dim` of a space that holds the manifold, 2 for a circle, if that is below D: samples are then off it by
+    noise in the directions that are more than its own. In the plane, "mollified-flow" and "diffusion" have no seam.
+
     `log_prob` is \log q in the units of the data, with respect to volume in R^D: the density of noised data, exact. It
     is not that of samples, which have none there; at points of the manifold that one, with respect to volume on it, is
     by the same argument \log q + \tfrac{D - d}{2} \log 2 \pi \sigma^2, \sigma in the units of the data.
@@ -49,7 +58,8 @@ class DenoisingFlow(Flow):
         sigma: the noise.
         reconstruction: \lambda, the weight of the squared error in units of y.
         kind: as of `Flow`; training has to invert the maps, which is slow for autoregressive ones.
-        network, transforms, hidden, bins: those of T and of h, see `Flow`.
+        network, transforms, hidden, bins: those of T and of h, see `Flow`; h, which is autoregressive, has no
+            network of your own.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -65,7 +75,7 @@ class DenoisingFlow(Flow):
         sigma: float = 0.1,
         reconstruction: float = 100.0,
         kind: str = "spline-coupling",
-        network: str = "mlp",
+        network: NetworkLike = "mlp",
         transforms: int = 5,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
@@ -89,7 +99,7 @@ class DenoisingFlow(Flow):
             layers=transforms,
             hidden=check_ints(hidden, name="hidden"),
             bins=bins,
-            network=network,
+            network=network if isinstance(network, str) else "mlp",
         )
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from submanifold.checks import check_choice
 from submanifold.models.base import Objective, check_batch
 from submanifold.models.gan import PushForward
 from submanifold.models.registry import MODELS, preset
+from submanifold.nn.given import NetworkLike
 from submanifold.transport import DISCREPANCIES
 
 __all__ = ["DiscrepancyGenerator"]
@@ -32,7 +33,8 @@ class DiscrepancyGenerator(PushForward):
         latent_dim: number of latents d; by default D, or for D > 8 the larger of 8 and 2 \lfloor \sqrt{D} \rfloor.
         discrepancy: "mmd", "sliced" or "sinkhorn", see `submanifold.transport`.
         hidden: widths of the hidden layers of the generator, last to first.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -47,7 +49,7 @@ class DiscrepancyGenerator(PushForward):
         latent_dim: int | None = None,
         discrepancy: str = "mmd",
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
         super().__init__(data_shape, latent_dim, hidden=hidden, network=network, preprocess=preprocess)

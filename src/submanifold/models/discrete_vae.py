@@ -14,6 +14,7 @@ from submanifold.geometry import lipschitz_upper_bound
 from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_logistic
 from submanifold.models.registry import preset, register
 from submanifold.models.variational import VariationalAutoencoder
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["DiscreteVAE"]
 
@@ -53,7 +54,7 @@ class DiscreteVAE(VariationalAutoencoder):
         likelihood: str = "logistic",
         levels: int = 256,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         posterior: str = "gaussian",
         prior: str = "normal",
         components: int = 32,
@@ -87,6 +88,17 @@ class DiscreteVAE(VariationalAutoencoder):
     def decode(self, z: Tensor) -> Tensor:
         """The decoder's mean, (n, *data_shape); of a logistic law its location, held to the range of the levels."""
         return self.preprocess.inverse(self._mean(self.decoder(self.receive_latents(z))))
+
+    def _bounds_of_decoded(self, low: Tensor, high: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+        least, most = (self._outputs(end) for end in super()._bounds_of_decoded(low, high, parts))
+        if self.likelihood == "logistic":
+            bounds = hardtanh(least[:, 0]), hardtanh(most[:, 0])
+        else:
+            L = int(lattice_of(self.preprocess).levels)
+            least, most = least[:, :L], most[:, :L]
+            at = lattice_of(self.preprocess).unit(torch.arange(L, device=least.device))
+            bounds = -_largest_mean(least.flip(1), most.flip(1), -at.flip(0)), _largest_mean(least, most, at)
+        return bounds[0].reshape(-1, *self.data_shape), bounds[1].reshape(-1, *self.data_shape)
 
     def decoder_lipschitz_bound(self) -> float:
         """A certified upper bound of the Lipschitz constant of `decode`; inf if the network has none that is known.
@@ -142,6 +154,24 @@ class DiscreteVAE(VariationalAutoencoder):
             at = lattice_of(self.preprocess).unit(torch.arange(probabilities.shape[1], device=outputs.device))
             u = torch.einsum("nld,l->nd", probabilities, at)
         return u.reshape(-1, *self.data_shape)
+
+
+def _largest_mean(low: Tensor, high: Tensor, at: Tensor) -> Tensor:
+    """The largest mean, (n, D), of ascending numbers `at`, (L,), whose log-weights are between `low` and `high`, (n, L,
+    D) each.
+
+    It rises with the logits of the numbers above it and falls with the others: so those are all at their largest and
+    these at their least, from some number on.
+    """
+    top = high.amax(dim=1, keepdim=True)
+    small, large = (low - top).exp(), (high - top).exp()  # (n, L, D)
+
+    def summed(factor: Tensor | float) -> Tensor:
+        below, above = factor * small, factor * large
+        return below.cumsum(dim=1) - below + above.flip(1).cumsum(dim=1).flip(1)
+
+    means: Tensor = summed(at[:, None]) / summed(1.0)
+    return means.amax(dim=1)
 
 
 preset(

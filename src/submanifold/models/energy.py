@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_real
 from submanifold.models.annealing import NormaliserEstimate, log_normaliser
 from submanifold.models.base import LogProbKind, Measure, Model, Objective
@@ -20,6 +21,7 @@ from submanifold.models.langevin import equilibrate, jump, langevin, mala, value
 from submanifold.models.latents import normal
 from submanifold.models.reference import GaussianReference
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["EnergyBased", "EnergyModel"]
 
@@ -32,19 +34,21 @@ class EnergyBased(Model):
 
     measure: Measure = "ambient"
     log_prob_kind: LogProbKind = "unnormalised"
+    networks = ("energy",)
 
     def __init__(
         self,
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int],
-        network: str,
+        network: NetworkLike,
         preprocess: Sequence[str],
         sample_steps: int,
     ) -> None:
         super().__init__(data_shape, preprocess)
         self.sample_steps = check_int(sample_steps, name="sample_steps")
-        self.tilt = critic_network(network, self.data_shape, hidden, level=False)
+        given = nn.network_for(network, "energy", self.networks)
+        self.tilt = critic_network(given, self.data_shape, hidden, level=False, role="energy")
         self.reference = GaussianReference(self.ambient_dim)
 
     def prepare(self, x: Tensor) -> None:
@@ -122,7 +126,8 @@ class EnergyModel(EnergyBased):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         transition: "mala" or "langevin".
         steps: transitions of each chain per step of training.
         buffer: number of chains.
@@ -146,7 +151,7 @@ class EnergyModel(EnergyBased):
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         transition: str = "mala",
         steps: int = 5,
         buffer: int = 1024,

@@ -15,6 +15,7 @@ from submanifold.models.base import Awareness
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["Flow"]
 
@@ -34,7 +35,9 @@ class Flow(ExactLikelihood):
             (Papamakarios et al. 2017, arXiv 1705.07057), or "monotone-kan", autoregressive too, of which coordinates
             move by the splines of a `MonotoneKAN`. Autoregressive flows sample D times slower than they score.
         network: "mlp" or "kan", what says how coordinates move given others; with KANs the flow starts near the
-            identity.
+            identity. With "spline-coupling" also a callable that makes such a network, of vectors, for the shapes of an
+            input and of an output: the flow starts as the identity. Other kinds mask their networks, so that they take
+            none but ours.
         transforms: number of maps composed.
         hidden: widths of the hidden layers of the networks in each map.
         bins: pieces of each spline on [-5, 5] in preprocessed units; outside it is the identity, or straight.
@@ -53,7 +56,7 @@ class Flow(ExactLikelihood):
         data_shape: Sequence[int],
         *,
         kind: str = "spline-coupling",
-        network: str = "mlp",
+        network: NetworkLike = "mlp",
         transforms: int = 3,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
@@ -67,7 +70,7 @@ class Flow(ExactLikelihood):
             hidden=check_ints(hidden, name="hidden"),
             bins=check_int(bins, name="bins", low=2),
             context=self.context,
-            network=check_choice(network, _zuko.NETWORKS, name="network"),
+            network=network,
         )
 
     @torch.no_grad()

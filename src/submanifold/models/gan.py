@@ -20,6 +20,7 @@ from submanifold.models.base import Objective, check_batch
 from submanifold.models.critics import DIVERGENCES, critic_network, gradient_penalty, normalise_spectrum
 from submanifold.models.latents import NormalLatents, normal
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 from submanifold.transport import mmd_loss
 from submanifold.transport.losses import kernel_matrix
 
@@ -34,20 +35,23 @@ WEAK = "it minimises a Wasserstein distance, which is finite, and has a slope, b
 class PushForward(NormalLatents):
     r"""A decoder of N(0, I), of D latents, but at most the larger of 8 and 2 \sqrt{D}, if it is not said how many."""
 
+    networks: ClassVar[tuple[str, ...]] = ("decoder",)
+
     def __init__(
         self,
         data_shape: Sequence[int],
         latent_dim: int | None,
         *,
         hidden: Sequence[int],
-        network: str,
+        network: NetworkLike,
         preprocess: Sequence[str],
     ) -> None:
         super().__init__(data_shape, preprocess)
         D = self.ambient_dim
         usual = min(D, max(8, 2 * math.isqrt(D)))
         self.latent_dim = usual if latent_dim is None else check_int(latent_dim, name="latent_dim")
-        self.decoder = nn.decoder(network, self.latent_dim, self.data_shape, tuple(hidden)[::-1])
+        given = nn.network_for(network, "decoder", self.networks)
+        self.decoder = nn.decoder(given, self.latent_dim, self.data_shape, tuple(hidden)[::-1])
 
     def _made(self, y: Tensor) -> Tensor:
         """As many points as y has, made from noise of torch's global generator."""
@@ -58,6 +62,7 @@ class PushForward(NormalLatents):
 class _Game(PushForward):
     """A generator and a critic in turns; see `GAN` for the arguments. `features` is how many scores a point has."""
 
+    networks = ("decoder", "critic")
     one_sided: ClassVar[bool] = False
     """Whether a gradient penalty lets slopes below 1 pass."""
 
@@ -72,14 +77,15 @@ class _Game(PushForward):
         penalty: float,
         critic_steps: int,
         hidden: Sequence[int],
-        network: str,
+        network: NetworkLike,
         preprocess: Sequence[str],
     ) -> None:
         super().__init__(data_shape, latent_dim, hidden=hidden, network=network, preprocess=preprocess)
         self.regulariser = check_choice(regulariser, REGULARISERS, name="regulariser")
         self.penalty = check_real(penalty, name="penalty")
         self.critic_steps = check_int(critic_steps, name="critic_steps")
-        self.critic = critic_network(network, self.data_shape, hidden, level=level, features=features)
+        given = nn.network_for(network, "critic", self.networks)
+        self.critic = critic_network(given, self.data_shape, hidden, level=level, features=features)
         if regulariser == "spectral-norm":
             self.critic = normalise_spectrum(self.critic)
 
@@ -137,7 +143,8 @@ class GAN(_Game):
         penalty: weight of the gradient penalty.
         critic_steps: steps of the critic for each step of the generator.
         hidden: widths of the hidden layers of the critic; the generator mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
     """
 
@@ -155,7 +162,7 @@ class GAN(_Game):
         penalty: float = 1.0,
         critic_steps: int = 1,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
         chosen = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
@@ -217,7 +224,7 @@ class MMDGAN(_Game):
         penalty: float = 10.0,
         critic_steps: int = 1,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
     ) -> None:
         super().__init__(

@@ -5,12 +5,13 @@ Latents z \sim \eta = N(0, I_d), y = g(z); q is the law of g(z), and p(dy) \prop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from submanifold import nn
 from submanifold.checks import check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Model, Objective, Stage
@@ -18,6 +19,7 @@ from submanifold.models.critics import critic_network
 from submanifold.models.langevin import equilibrate
 from submanifold.models.latents import NormalLatents, normal
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["GEBM"]
 
@@ -39,7 +41,8 @@ class GEBM(Model):
     Args:
         base: a model whose samples are decoded normal noise, such as a GAN.
         hidden: widths of the hidden layers of the energy's network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         smoothness: weight of the penalty E |\nabla E|^2 at data and generated points; with 0.1 the energy of images
             already grows beyond all numbers while a critic tells every sample from the data.
         sample_steps: steps of Langevin dynamics to a sample.
@@ -48,6 +51,7 @@ class GEBM(Model):
 
     family = "generalised energy-based model"
     awareness = "aware"
+    networks = ("energy",)
     why = "it reweights the law of a generator on its own support, by a divergence that is finite between manifolds"
 
     base: NormalLatents
@@ -57,7 +61,7 @@ class GEBM(Model):
         base: Model,
         *,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         smoothness: float = 1.0,
         sample_steps: int = 200,
         train_base: bool = True,
@@ -74,7 +78,8 @@ class GEBM(Model):
         self.sample_steps = check_int(sample_steps, name="sample_steps")
         self.train_base = train_base
         self.base = base
-        self.energy = critic_network(network, self.data_shape, hidden)
+        given = nn.network_for(network, "energy", self.networks)
+        self.energy = critic_network(given, self.data_shape, hidden, role="energy")
 
     @classmethod
     def assemble(
@@ -84,7 +89,7 @@ class GEBM(Model):
         base: str = "wgan-gp",
         latent_dim: int | None = None,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         smoothness: float = 1.0,
         sample_steps: int = 200,
@@ -92,10 +97,14 @@ class GEBM(Model):
         """A model from the name of its base; the arguments are those of the base and of `GEBM`."""
         from submanifold.models import catalogue  # deferred: it imports this module
 
+        own = others = network
+        if isinstance(network, Mapping):
+            own = {role: given for role, given in network.items() if role in cls.networks}
+            others = {role: given for role, given in network.items() if role not in cls.networks}
         made = catalogue.create(
-            base, data_shape, latent_dim=latent_dim, hidden=hidden, network=network, preprocess=preprocess
+            base, data_shape, latent_dim=latent_dim, hidden=hidden, network=others, preprocess=preprocess
         )
-        return cls(made, hidden=hidden, network=network, smoothness=smoothness, sample_steps=sample_steps)
+        return cls(made, hidden=hidden, network=own, smoothness=smoothness, sample_steps=sample_steps)
 
     def stages(self) -> list[Stage]:
         first = self.base.stages() if self.train_base else []

@@ -3,7 +3,8 @@ r"""Normalizing flows of images: x = T(u), u \sim N(0, I_D), T made of convoluti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -13,9 +14,11 @@ from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.data.maps import Dequantise
 from submanifold.errors import InvalidInput
 from submanifold.models.bijections import (
+    CONDITIONERS,
     ActNorm,
     AffineCoupling,
     Bijection,
+    Conditioner,
     InvertibleConvolution,
     SplineCoupling,
     Squeeze,
@@ -23,6 +26,7 @@ from submanifold.models.bijections import (
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike, begun_at_zero, is_given, word
 
 __all__ = ["ImageFlow"]
 
@@ -46,6 +50,10 @@ class ImageFlow(ExactLikelihood):
             the first only to 2 pixels or more.
         steps: normalisations, convolutions and couplings at each scale.
         hidden: numbers of feature maps of the network in each coupling.
+        network: that network: "conv", 3x3, 1x1 and 3x3 convolutions; "kan", a KAN of the channels at every pixel in
+            place of what is between the outer convolutions; or a callable that makes one for the shapes of an input and
+            of an output, images of one size, see `submanifold.nn.given`: its outputs are multiplied by numbers that
+            begin at zero.
         coupling: "spline" (Durkan et al. 2019, arXiv 1906.04032), or "affine", which takes half as long.
         bins: pieces of each spline.
         preprocess: names of the invertible maps applied first; "dequantise" leaves continuous data as they are.
@@ -65,6 +73,7 @@ class ImageFlow(ExactLikelihood):
         scales: int | Literal["auto"] = "auto",
         steps: int = 4,
         hidden: Sequence[int] = (64, 64),
+        network: NetworkLike = "conv",
         coupling: str = "spline",
         bins: int = 8,
         preprocess: Sequence[str] = ("dequantise", "scale"),
@@ -72,9 +81,9 @@ class ImageFlow(ExactLikelihood):
         super().__init__(data_shape, preprocess)
         check_int(steps, name="steps")
         hidden, bins = check_ints(hidden, name="hidden"), check_int(bins, name="bins", low=2)
-        couplings: dict[str, Callable[[int], Bijection]] = {
-            "affine": lambda channels: AffineCoupling(channels, hidden),
-            "spline": lambda channels: SplineCoupling(channels, hidden, bins),
+        couplings: dict[str, Callable[[Conditioner, int], Bijection]] = {
+            "affine": lambda conditioner, channels: AffineCoupling(channels, hidden, conditioner),
+            "spline": lambda conditioner, channels: SplineCoupling(channels, hidden, bins, conditioner),
         }
         couple = couplings[check_choice(coupling, couplings, name="coupling")]
         self.scales = nn.ModuleList()
@@ -82,7 +91,8 @@ class ImageFlow(ExactLikelihood):
         channels, height, width = _image(self.data_shape)
         for _ in range(_halvings(self.data_shape, scales)):
             channels, height, width = 4 * channels, height // 2, width // 2
-            self.scales.append(_scale(channels, steps, couple))
+            conditioner = _conditioner(network, (height, width))
+            self.scales.append(_scale(channels, steps, partial(couple, conditioner)))
             self.shapes.append((channels, height, width))
             channels //= 2
         # all of the last scale's channels are u, so that its last coupling has nothing to standardise
@@ -168,6 +178,18 @@ def _scale(channels: int, steps: int, couple: Callable[[int], Bijection]) -> nn.
     for _ in range(steps):
         layers += [ActNorm(channels), InvertibleConvolution(channels), couple(channels)]
     return nn.ModuleList([*layers, couple(channels)])
+
+
+def _conditioner(network: NetworkLike, size: tuple[int, int]) -> Conditioner:
+    """What makes the networks of couplings of images of a height and width."""
+    if isinstance(network, Mapping | nn.Module):
+        raise InvalidInput(
+            f"network={word(network)} is not accepted by image-flow, which has a network in each coupling, of several "
+            'sizes: give a callable that makes a module for an input shape and an output shape, "conv" or "kan"'
+        )
+    if is_given(network):
+        return lambda channels, out, hidden: begun_at_zero(network, (channels, *size), (out, *size), role="conditioner")
+    return CONDITIONERS[check_choice(str(network), CONDITIONERS, name="network")]
 
 
 def _image(data_shape: tuple[int, ...]) -> tuple[int, int, int]:

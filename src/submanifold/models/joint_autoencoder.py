@@ -19,6 +19,7 @@ from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_ne
 from submanifold.models.latents import CodingModel, NormalLatents, normal
 from submanifold.models.posteriors import gaussian_log_prob
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike, OneNetwork
 
 __all__ = ["AVB", "BiGAN"]
 _DRAWS = 32
@@ -39,11 +40,17 @@ class _PairCritic(torch.nn.Module):
     """Scores (n, 1) of pairs of y (n, *data_shape) and z (n, latent_dim); see `critic_network` for `level`."""
 
     def __init__(
-        self, network: str, data_shape: Sequence[int], latent_dim: int, hidden: Sequence[int], *, level: bool = True
+        self,
+        network: OneNetwork,
+        data_shape: Sequence[int],
+        latent_dim: int,
+        hidden: Sequence[int],
+        *,
+        level: bool = True,
     ) -> None:
         super().__init__()
         first, *others = _some(hidden)
-        self.features = nn.encoder(network, data_shape, first, [first])
+        self.features = nn.encoder(network, data_shape, first, [first], role="critic")
         self.score = critic_network("mlp", [first + latent_dim], [*others, first], level=level)
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
@@ -69,13 +76,16 @@ class BiGAN(NormalLatents, CodingModel):
         reconstruction: \rho; 0 leaves the inverse to the critic alone.
         critic_steps: steps of the critic for one of encoder and decoder.
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`. The critic's maps y to as many features
+            as `hidden` begins with, which a dense network judges together with z.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
 
     family = "bidirectional GAN"
     awareness = "aware"
+    networks = ("encoder", "decoder", "critic")
     why = "its critic estimates a Wasserstein distance of pairs, which is finite between laws on different manifolds"
 
     def __init__(
@@ -88,7 +98,7 @@ class BiGAN(NormalLatents, CodingModel):
         reconstruction: float = 10.0,
         critic_steps: int = 2,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
@@ -99,7 +109,8 @@ class BiGAN(NormalLatents, CodingModel):
         self.penalty = check_real(penalty, name="penalty")
         self.reconstruction = check_real(reconstruction, name="reconstruction")
         self.critic_steps = check_int(critic_steps, name="critic_steps")
-        self.critic = _PairCritic(network, self.data_shape, self.latent_dim, hidden, level=self.divergence.level)
+        given = nn.network_for(network, "critic", self.networks)
+        self.critic = _PairCritic(given, self.data_shape, self.latent_dim, hidden, level=self.divergence.level)
 
     def objectives(self) -> list[Objective]:
         coder = [*self.encoder.parameters(), *self.decoder.parameters()]
@@ -149,13 +160,16 @@ class AVB(NormalLatents, CodingModel):
         latent_dim: number of latents d, below D.
         noise_dim: coordinates of \epsilon.
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`. The critic's maps y to as many features
+            as `hidden` begins with, which a dense network judges together with z.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
 
     family = "adversarial variational Bayes"
     awareness = "unaware"
+    networks = ("encoder", "decoder", "critic")
     why = "its decoder noise gives a density on all of R^D, whose likelihood grows without bound as the noise shrinks"
 
     draws: Tensor
@@ -167,7 +181,7 @@ class AVB(NormalLatents, CodingModel):
         *,
         noise_dim: int = 16,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
@@ -185,7 +199,8 @@ class AVB(NormalLatents, CodingModel):
         self.register_buffer("draws", torch.randn(_DRAWS, self.noise_dim))  # ever the same, so that y alone decides r
         self.mix = nn.MLP([width + self.noise_dim, width, self.latent_dim])
         self.log_scale = Parameter(torch.zeros(()))
-        self.critic = _PairCritic(network, self.data_shape, self.latent_dim, hidden)
+        given = nn.network_for(network, "critic", self.networks)
+        self.critic = _PairCritic(given, self.data_shape, self.latent_dim, hidden)
         self.divergence = DIVERGENCES["non-saturating"]
 
     def objectives(self) -> list[Objective]:

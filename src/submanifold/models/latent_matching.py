@@ -16,6 +16,7 @@ from submanifold.checks import check_choice, check_real
 from submanifold.models.base import Objective, check_batch
 from submanifold.models.latents import CodingModel, NormalLatents
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 from submanifold.transport import DISCREPANCIES
 
 __all__ = ["WassersteinAutoencoder"]
@@ -37,7 +38,8 @@ class WassersteinAutoencoder(NormalLatents, CodingModel):
         discrepancy: "mmd", "sliced" or "sinkhorn", see `submanifold.transport`.
         weight: \lambda.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -54,7 +56,7 @@ class WassersteinAutoencoder(NormalLatents, CodingModel):
         discrepancy: str = "mmd",
         weight: float = 1.0,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:

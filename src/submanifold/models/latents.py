@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,9 +13,10 @@ from torch import Tensor
 from submanifold import nn
 from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
-from submanifold.geometry import lipschitz_upper_bound
+from submanifold.geometry import interval_bounds, lipschitz_upper_bound
 from submanifold.models.base import Model, Stage
 from submanifold.models.mixture import GaussianMixture
+from submanifold.nn.given import NetworkLike
 
 __all__ = [
     "CodingModel",
@@ -25,6 +27,9 @@ __all__ = [
     "check_latent_dim",
     "normal",
 ]
+
+_ROUNDING = 1e-13
+"""By which share bounds are wider than computed in float64."""
 
 
 def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = False) -> int:
@@ -58,6 +63,32 @@ class LatentModel(Model):
     def decode(self, z: Tensor) -> Tensor:
         """Data g(z) in their units, (n, *data_shape)."""
         return self.preprocess.inverse(self.decoder(self.receive_latents(z)))
+
+    @torch.no_grad()
+    def decode_bounds(self, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
+        """Bounds of what `decode` says of all latents in boxes, in the units of the data, in exact arithmetic.
+
+        Args:
+            low: least latents of each box, (n, latent_dim).
+            high: largest, likewise.
+            parts: see `submanifold.geometry.interval_bounds`.
+
+        Returns:
+            lower and upper bounds, float64, (n, *data_shape).
+
+        Raises:
+            InvalidInput: for what are no boxes, or a decoder of which no bounds are known.
+        """
+        exact = copy.deepcopy(self).double().eval()
+        decoded = exact._bounds_of_decoded(exact.receive_latents(low), exact.receive_latents(high), parts)
+        least, most = exact.preprocess.inverse_bounds(*decoded)
+        slack = _ROUNDING * (1 + torch.maximum(least.abs(), most.abs()))
+        return least - slack, most + slack
+
+    def _bounds_of_decoded(self, low: Tensor, high: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+        """Bounds in preprocessed units, (n, *data_shape) each."""
+        bounds: tuple[Tensor, Tensor] = interval_bounds(self.decoder, low, high, parts=parts)
+        return bounds
 
     def decoder_lipschitz_bound(self) -> float:
         """A certified upper bound of the Lipschitz constant of `decode`; inf if the network has none that is known."""
@@ -94,13 +125,15 @@ class CodingModel(LatentModel):
     `outputs` numbers of each coordinate, in as many times the channels or coordinates.
     """
 
+    networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+
     def __init__(
         self,
         data_shape: Sequence[int],
         latent_dim: int,
         *,
         hidden: Sequence[int],
-        network: str,
+        network: NetworkLike,
         preprocess: Sequence[str],
         full_latent: bool,
         features: int | None = None,
@@ -108,10 +141,11 @@ class CodingModel(LatentModel):
     ) -> None:
         super().__init__(data_shape, preprocess)
         self.latent_dim = check_latent_dim(latent_dim, self.ambient_dim, full_latent=full_latent)
-        self.encoder = nn.encoder(network, self.data_shape, features or self.latent_dim, hidden)
+        there, back = (nn.network_for(network, role, self.networks) for role in ("encoder", "decoder"))
+        self.encoder = nn.encoder(there, self.data_shape, features or self.latent_dim, hidden)
         self.decoded_numbers = outputs * self.ambient_dim
         first, *others = self.data_shape
-        self.decoder = nn.decoder(network, self.latent_dim, (outputs * first, *others), tuple(hidden)[::-1])
+        self.decoder = nn.decoder(back, self.latent_dim, (outputs * first, *others), tuple(hidden)[::-1])
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents f(x), (n, latent_dim)."""

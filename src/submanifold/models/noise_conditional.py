@@ -23,6 +23,7 @@ from submanifold.models.latents import normal
 from submanifold.models.reference import GaussianReference
 from submanifold.models.registry import register
 from submanifold.models.score_matching import denoising_objective
+from submanifold.nn.given import NetworkLike, OneNetwork
 
 __all__ = ["DenoisingScoreMatching", "NoiseConditionalScore"]
 
@@ -33,12 +34,14 @@ _STEP = 0.45
 class _NoisedScores(ScoreModel):
     """What the two share: objective and annealed sampling."""
 
+    networks = ("score",)
+
     def __init__(
         self,
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (128, 128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         sigma_min: float = 0.01,
         sigma_max: float = 5.0,
         levels: int = 20,
@@ -51,7 +54,8 @@ class _NoisedScores(ScoreModel):
         self.levels = check_int(levels, name="levels", low=2)
         self.sample_steps = check_int(sample_steps, name="sample_steps")
         self.reference = GaussianReference(self.ambient_dim)
-        self.correction = self._network(network, (self.data_shape[0] + 1, *self.data_shape[1:]), hidden)
+        given = nn.network_for(network, "score", self.networks)
+        self.correction = self._network(given, (self.data_shape[0] + 1, *self.data_shape[1:]), hidden)
 
     def prepare(self, x: Tensor) -> None:
         super().prepare(x)
@@ -95,7 +99,7 @@ class _NoisedScores(ScoreModel):
         return self.preprocess.inverse(y.reshape(n, *self.data_shape))
 
     @abstractmethod
-    def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
+    def _network(self, network: OneNetwork, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
         """What corrects the score of the Gaussian, for inputs of `shape`, see `_with_level`."""
 
     def _with_level(self, y: Tensor, sigma: Tensor) -> Tensor:
@@ -119,7 +123,9 @@ class DenoisingScoreMatching(_NoisedScores):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`. It sees the logarithm of the noise as
+            one more channel, or coordinate.
         sigma_min: the least noise level, in deviations of the data.
         sigma_max: the largest.
         levels: noise levels between these, evenly in their logarithm, of the sampler.
@@ -134,8 +140,8 @@ class DenoisingScoreMatching(_NoisedScores):
     measure: Measure = "ambient"
     log_prob_kind: LogProbKind = "unnormalised"
 
-    def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
-        return critic_network(network, shape, hidden, level=False)
+    def _network(self, network: OneNetwork, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
+        return critic_network(network, shape, hidden, level=False, role="score")
 
     def log_prob(self, x: Tensor) -> Tensor:
         """-E(x) at the least noise level, the log-density in nats up to one constant, (n,)."""
@@ -163,8 +169,8 @@ class NoiseConditionalScore(_NoisedScores):
     awareness = DenoisingScoreMatching.awareness
     why = DenoisingScoreMatching.why
 
-    def _network(self, network: str, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
-        correction: torch.nn.Module = nn.encoder(network, shape, self.ambient_dim, hidden)
+    def _network(self, network: OneNetwork, shape: Sequence[int], hidden: Sequence[int]) -> torch.nn.Module:
+        correction: torch.nn.Module = nn.encoder(network, shape, self.ambient_dim, hidden, role="score")
         return correction
 
     def _score(self, y: Tensor, sigma: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from submanifold.checks import check_int
 from submanifold.models.base import LogProbKind, Objective
 from submanifold.models.energy import EnergyBased
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["NoiseContrastive"]
 
@@ -32,7 +33,8 @@ class NoiseContrastive(EnergyBased):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         noise_ratio: \nu.
         sample_steps: steps of Langevin dynamics from the Gaussian to a sample.
         preprocess: names of the invertible maps applied first.
@@ -49,7 +51,7 @@ class NoiseContrastive(EnergyBased):
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         noise_ratio: int = 4,
         sample_steps: int = 200,
         preprocess: Sequence[str] = ("scale",),

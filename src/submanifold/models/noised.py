@@ -193,9 +193,9 @@ class Noised(Model):
         """A stage of the base as a stage of the whole: whatever it sees is noised."""
         transform, prepare, finish = stage.transform, stage.prepare, stage.finish
 
-        def on_noised(x: Tensor) -> Tensor:
+        def on_noised(x: Tensor, *labels: Tensor | None) -> Tensor:
             assert transform is not None
-            return transform(self.noised(x))
+            return transform(self.noised(x), *labels)
 
         def prepare_on_noised(x: Tensor) -> None:
             if first:

@@ -1,25 +1,27 @@
 """Models on disk: `model.safetensors`, which carries its own configuration, and `config.json`, a copy to read.
 
-No pickle anywhere: a file can hold numbers and plain data, never code.
+No pickle anywhere: a file can hold numbers and plain data, never code. Of a network of the user's own it holds the
+weights and a word for what it was; whoever loads the model hands the module again.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from submanifold.errors import InvalidInput
 from submanifold.files import atomic_write_bytes, atomic_write_json, writable_folder
 from submanifold.models.base import Model
 from submanifold.models.catalogue import MODELS
+from submanifold.nn.given import Maker, is_given, word
 
 __all__ = ["FORMAT", "configuration", "from_configuration", "load", "save"]
 
@@ -28,6 +30,8 @@ FORMAT = 1
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _KEY = "submanifold"
+_MODULE = "module"
+"""The key under which a configuration says what a network of the user's own was."""
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -50,21 +54,28 @@ def save(model: Model, folder: str | Path) -> Path:
     return folder
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, modules: Mapping[str, nn.Module | Maker] | None = None) -> Model:
     """The model that `save` wrote to `folder`, equal to the bit, in evaluation mode.
 
     The configuration is the one inside `model.safetensors`; `config.json` is not read.
 
+    Args:
+        folder: where it is.
+        modules: networks of the user's own that the model was made with, built as they were then, by the argument that
+            they were, such as "network", "network.encoder", or "autoencoder.network.encoder" of a two-step model. They
+            get the weights in the file. A model without any needs none.
+
     Raises:
-        InvalidInput: for a missing, truncated or foreign file, a newer format, an unknown model, or weights of another
-            model than the configuration's.
+        InvalidInput: for a missing, truncated or foreign file, a newer format, an unknown model, weights of another
+            model than the configuration's, or other `modules` than it was made with.
     """
     path = Path(folder) / WEIGHTS
     metadata, state = _read(path)
     described = _described(metadata, path)
     try:
+        _check_modules(described, modules or {}, folder)
         with _Budget(10_000_000 + 50 * sum(tensor.numel() for tensor in state.values())):
-            model = from_configuration(described)
+            model = from_configuration(described, modules)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidInput(f"{str(path)!r} holds a configuration that makes no model ({error})") from error
     try:
@@ -88,36 +99,79 @@ def configuration(model: Model) -> dict[str, Any]:
     return {"model": name, "config": _encoded(model.config, name)}
 
 
-def from_configuration(described: Mapping[str, Any]) -> Model:
-    """A fresh model from what `configuration` returned.
+def from_configuration(
+    described: Mapping[str, Any], modules: Mapping[str, nn.Module | Maker] | None = None, *, within: str = ""
+) -> Model:
+    """A fresh model from what `configuration` returned, with `modules` as in `load`.
 
     Raises:
         InvalidInput: for an unknown model, with the nearest match, or arguments that it refuses.
     """
-    arguments = {
-        key: from_configuration(value) if _is_model(value) else value for key, value in described["config"].items()
-    }
+    known = modules or {}
+
+    def decoded(value: Any, where: str) -> Any:
+        if _is_model(value):
+            return from_configuration(value, known, within=f"{where}.")
+        if _is_module(value):
+            return known[where]
+        if isinstance(value, Mapping):
+            return {key: decoded(item, f"{where}.{key}") for key, item in value.items()}
+        return value
+
     make: Callable[..., Model] = MODELS[described["model"]]
-    return make(**arguments)
+    return make(**{key: decoded(value, within + key) for key, value in described["config"].items()})
+
+
+def _check_modules(described: Mapping[str, Any], modules: Mapping[str, Any], folder: str | Path) -> None:
+    """Refuse `modules` that are not those which the model was made with."""
+    needed = dict(_modules_in(described["config"], ""))
+    if set(needed) == set(modules) and all(is_given(module) for module in modules.values()):
+        return
+    was = ", ".join(f'"{where}": {what}' for where, what in needed.items())
+    if needed:
+        raise InvalidInput(
+            f"{str(folder)!r} holds a model with networks of your own, of which files hold weights and no code: give "
+            f"modules={{{was}}}, with modules built as they were"
+        )
+    raise InvalidInput(f"{str(folder)!r} holds a model without networks of your own: leave out modules")
+
+
+def _modules_in(config: Mapping[str, Any], within: str) -> Iterator[tuple[str, str]]:
+    """Where in a configuration there were modules, and what they were."""
+    for key, value in config.items():
+        if _is_module(value):
+            yield within + key, str(value[_MODULE])
+        elif isinstance(value, Mapping):
+            inner = value["config"] if _is_model(value) and isinstance(value["config"], Mapping) else value
+            yield from _modules_in(inner, f"{within}{key}.")
 
 
 def _is_model(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"model", "config"}
 
 
+def _is_module(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {_MODULE}
+
+
 def _encoded(config: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """`config` with classes of models replaced by their names."""
-    return {key: _encoded_value(value, f"argument {key!r} of {owner}") for key, value in config.items()}
+    """`config` with classes of models, and modules, replaced by their names."""
+    return {
+        key: _encoded_value(value, f"argument {key!r} of {owner}", is_network=key == "network")
+        for key, value in config.items()
+    }
 
 
-def _encoded_value(value: Any, where: str) -> Any:
+def _encoded_value(value: Any, where: str, *, is_network: bool) -> Any:
     if _is_model(value):
         name = MODELS.name_of(value["model"])
         return {"model": name, "config": _encoded(value["config"], name)}
+    if is_network and is_given(value):
+        return {_MODULE: word(value)}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _encoded_value(item, where) for key, item in value.items()}
+        return {key: _encoded_value(item, where, is_network=is_network) for key, item in value.items()}
     if isinstance(value, list):
-        return [_encoded_value(item, where) for item in value]
+        return [_encoded_value(item, where, is_network=is_network) for item in value]
     if isinstance(value, _PLAIN) and not (isinstance(value, float) and not math.isfinite(value)):
         return value
     raise InvalidInput(

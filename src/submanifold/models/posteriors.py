@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from submanifold.models import _zuko
 
-__all__ = ["POSTERIORS", "FlowPosterior", "GaussianPosterior", "Posterior", "gaussian_kl", "gaussian_log_prob"]
+__all__ = [
+    "POSTERIORS",
+    "FlowPosterior",
+    "GaussianPosterior",
+    "Posterior",
+    "gaussian_kl",
+    "gaussian_log_prob",
+    "latent_flow",
+]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -27,6 +35,14 @@ def gaussian_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 def gaussian_kl(mean: Tensor, scale: Tensor) -> Tensor:
     """KL(N(mean, scale^2) || N(0, 1)) of each unit, shaped like `mean`."""
     return 0.5 * (mean.square() + scale.square() - 1) - scale.log()
+
+
+def latent_flow(latent_dim: int, network: str, context: int = 0) -> nn.Module:
+    """A small flow of latents, of "mlp" or "kan" conditioners, see `submanifold.models._zuko.transforms`."""
+    hidden = (64,) if network == "mlp" else (16,)
+    return _zuko.transforms(
+        "spline-autoregressive", latent_dim, layers=2, hidden=hidden, bins=8, context=context, network=network
+    )
 
 
 class Posterior(nn.Module, ABC):
@@ -50,7 +66,7 @@ class Posterior(nn.Module, ABC):
 class GaussianPosterior(Posterior):
     r"""N(\mu(x), diag s(x)^2)."""
 
-    def __init__(self, latent_dim: int) -> None:
+    def __init__(self, latent_dim: int, network: str = "mlp") -> None:
         super().__init__()
         self.n_features = 2 * latent_dim
 
@@ -73,13 +89,11 @@ class FlowPosterior(Posterior):
     Kingma et al. 2016 (arXiv 1606.04934, eq. 10) with the splines of Durkan et al. 2019 (arXiv 1906.04032).
     """
 
-    def __init__(self, latent_dim: int, context: int = 32) -> None:
+    def __init__(self, latent_dim: int, network: str = "mlp", context: int = 32) -> None:
         super().__init__()
         self.base = GaussianPosterior(latent_dim)
         self.n_features = self.base.n_features + context
-        self.flow = _zuko.transforms(
-            "spline-autoregressive", latent_dim, layers=2, hidden=(64,), bins=8, context=context
-        )
+        self.flow = latent_flow(latent_dim, network, context)
 
     def draw(self, features: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         base, context = self._split(features)
@@ -97,5 +111,5 @@ class FlowPosterior(Posterior):
         return features[:, : self.base.n_features], features[:, self.base.n_features :]
 
 
-POSTERIORS: dict[str, Callable[[int], Posterior]] = {"gaussian": GaussianPosterior, "flow": FlowPosterior}
-"""By name, a posterior of so many latents."""
+POSTERIORS: dict[str, Callable[[int, str], Posterior]] = {"gaussian": GaussianPosterior, "flow": FlowPosterior}
+"""By name, a posterior of so many latents, of networks of a name where it has any."""

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from submanifold.models import _zuko
 from submanifold.models.latents import normal
-from submanifold.models.posteriors import gaussian_log_prob
+from submanifold.models.posteriors import gaussian_log_prob, latent_flow
 
 __all__ = ["PRIORS", "Prior"]
 
@@ -51,7 +50,7 @@ class Prior(nn.Module, ABC):
 class _Normal(Prior):
     """N(0, I)."""
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
         super().__init__(latent_dim)
 
     def log_prob(self, z: Tensor, moments: Moments) -> Tensor:
@@ -82,7 +81,7 @@ class _OfComponents(Prior):
 class _Mixture(_OfComponents):
     """A mixture of Gaussians with weights, means and scales of its own."""
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
         super().__init__(latent_dim)
         self.log_weights = Parameter(torch.zeros(components))
         self.means = Parameter(torch.randn(components, latent_dim))
@@ -98,7 +97,7 @@ class _VampPrior(_OfComponents):
     Tomczak & Welling 2018 (arXiv 1705.07120, eq. 9), with weights that are learned too.
     """
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
         super().__init__(latent_dim)
         self.log_weights = Parameter(torch.zeros(components))
         self.pseudo_inputs = Parameter(torch.randn(components, *data_shape))
@@ -112,11 +111,11 @@ class _VampPrior(_OfComponents):
 
 
 class _Flow(Prior):
-    """A normalizing flow with autoregressive splines."""
+    """A normalizing flow with autoregressive splines, of KANs if the model's networks are."""
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
         super().__init__(latent_dim)
-        self.flow = _zuko.transforms("spline-autoregressive", latent_dim, layers=2, hidden=(64,), bins=8)
+        self.flow = latent_flow(latent_dim, network)
 
     def log_prob(self, z: Tensor, moments: Moments) -> Tensor:
         u, log_det = self.flow().call_and_ladj(z)
@@ -128,10 +127,11 @@ class _Flow(Prior):
         return z
 
 
-PRIORS: dict[str, Callable[[int, Sequence[int], int], Prior]] = {
+PRIORS: dict[str, Callable[[int, Sequence[int], int, str], Prior]] = {
     "normal": _Normal,
     "mixture": _Mixture,
     "vampprior": _VampPrior,
     "flow": _Flow,
 }
-"""By name, a prior of so many latents, for data of a shape, with so many components where it has some."""
+"""By name, a prior of so many latents, for data of a shape, with so many components where it has some, of networks of
+a name where it has any."""

@@ -18,6 +18,7 @@ from submanifold.models.base import Objective
 from submanifold.models.energy import EnergyBased
 from submanifold.models.latents import normal
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["OBJECTIVES", "ScoreMatching", "denoising_objective", "implicit_objective", "sliced_objective"]
 
@@ -83,7 +84,8 @@ class ScoreMatching(EnergyBased):
         data_shape: (D,) or (channels, height, width).
         objective: "sliced", or for at most 128 coordinates "implicit".
         hidden: widths of the hidden layers of the network.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         sample_steps: steps of Langevin dynamics from the Gaussian of the data to a sample.
         preprocess: names of the invertible maps applied first.
     """
@@ -98,7 +100,7 @@ class ScoreMatching(EnergyBased):
         *,
         objective: str = "sliced",
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         sample_steps: int = 200,
         preprocess: Sequence[str] = ("scale",),
     ) -> None:

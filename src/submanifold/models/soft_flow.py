@@ -15,6 +15,7 @@ from submanifold.models.diffusion.score_model import ScoreModel
 from submanifold.models.flow import Flow
 from submanifold.models.latents import normal
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["SoftFlow"]
 
@@ -50,7 +51,7 @@ class SoftFlow(Flow, ScoreModel):
         sigma_min: float = 1e-3,
         sigma_max: float = 0.1,
         kind: str = "spline-coupling",
-        network: str = "mlp",
+        network: NetworkLike = "mlp",
         transforms: int = 3,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,

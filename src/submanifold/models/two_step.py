@@ -30,6 +30,7 @@ from submanifold.models.base import (
 )
 from submanifold.models.precision import double
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["OnManifoldDensity", "TwoStep"]
 
@@ -133,7 +134,7 @@ class TwoStep(Model):
         autoencoder: str = "autoencoder",
         law: Model | str = "flow",
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
         whiten: bool = False,
@@ -175,9 +176,9 @@ class TwoStep(Model):
         """A stage of the law as a stage of the whole: it sees encoded data, whitened."""
         inner_transform, inner_finish = stage.transform, stage.finish
 
-        def transform(x: Tensor) -> Tensor:
+        def transform(x: Tensor, *labels: Tensor | None) -> Tensor:
             seen = self._seen_by_law(self.encode(x))
-            return seen if inner_transform is None else inner_transform(seen)
+            return seen if inner_transform is None else inner_transform(seen, *labels)
 
         def finish(x: Tensor) -> None:
             if inner_finish is not None:
@@ -228,6 +229,19 @@ class TwoStep(Model):
     def sample_latent(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
         """`n` latents of the law, (n, latent_dim); `options` are those of its `sample`."""
         return self.whitening.inverse(self.law.sample(n, generator=generator, **options)).flatten(1)
+
+    def decode_bounds(self, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
+        """Certified bounds of what `decode` says of latents in boxes, (n, *data_shape) each, of an autoencoder that has
+        such a method.
+
+        Raises:
+            InvalidInput: as that of the autoencoder, or if it has none.
+        """
+        known = getattr(self.autoencoder, "decode_bounds", None)
+        if known is None:
+            raise InvalidInput(f"autoencoder={_word(self.autoencoder)} knows no bounds of what it decodes")
+        bounds: tuple[Tensor, Tensor] = known(low, high, parts=parts)
+        return bounds
 
     def decoder_lipschitz_bound(self) -> float:
         """A certified upper bound of the Lipschitz constant of `decode`; inf if the autoencoder knows none."""

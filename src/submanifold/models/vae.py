@@ -19,6 +19,7 @@ from submanifold.models.latents import normal
 from submanifold.models.precision import double
 from submanifold.models.registry import preset, register
 from submanifold.models.variational import VariationalAutoencoder
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["VAE"]
 
@@ -39,9 +40,11 @@ class VAE(VariationalAutoencoder):
         data_shape: (D,) or (channels, height, width).
         latent_dim: number of latents d, below D.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         decoder_scale: \sigma in the units of the data, or "learned".
-        posterior: "gaussian", N(\mu(y), diag s(y)^2), or "flow" (Kingma et al. 2016, arXiv 1606.04934).
+        posterior: "gaussian", N(\mu(y), diag s(y)^2), or "flow" (Kingma et al. 2016, arXiv 1606.04934), of KANs if
+            `network` is "kan", as of a prior that is one.
         prior: "normal", N(0, I); or learned: "mixture" of Gaussians, "vampprior" (Tomczak & Welling 2018, arXiv
             1705.07120) or "flow".
         components: of a prior that has some.
@@ -73,7 +76,7 @@ class VAE(VariationalAutoencoder):
         latent_dim: int,
         *,
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         decoder_scale: float | str = "learned",
         posterior: str = "gaussian",
         prior: str = "normal",

@@ -19,6 +19,7 @@ from submanifold.models.base import LogProbKind, Measure, Objective
 from submanifold.models.latents import CodingModel, normal
 from submanifold.models.posteriors import POSTERIORS, GaussianPosterior, gaussian_kl
 from submanifold.models.priors import PRIORS
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["VariationalAutoencoder"]
 
@@ -46,13 +47,14 @@ class VariationalAutoencoder(CodingModel):
         beta: float,
         importance_samples: int,
         hidden: Sequence[int],
-        network: str,
+        network: NetworkLike,
         preprocess: Sequence[str],
         full_latent: bool,
         outputs: int = 1,
     ) -> None:
+        of_latents = "kan" if network == "kan" else "mlp"  # masked, so that no network of another kind can be there
         law = POSTERIORS[check_choice(posterior, POSTERIORS, name="posterior")](
-            check_int(latent_dim, name="latent_dim")
+            check_int(latent_dim, name="latent_dim"), of_latents
         )
         super().__init__(
             data_shape,
@@ -66,7 +68,7 @@ class VariationalAutoencoder(CodingModel):
         )
         self.posterior = law
         self.prior = PRIORS[check_choice(prior, PRIORS, name="prior")](
-            self.latent_dim, self.data_shape, check_int(components, name="components")
+            self.latent_dim, self.data_shape, check_int(components, name="components"), of_latents
         )
         self.beta = check_real(beta, name="beta")
         self.importance_samples = check_int(importance_samples, name="importance_samples")
@@ -125,16 +127,16 @@ class VariationalAutoencoder(CodingModel):
         .. math:: \mathbb{E}_{z_k \sim q(z|x)} \log \tfrac1K \sum_{k=1}^{K} \frac{p(x | z_k) \, p(z_k)}{q(z_k | x)}
 
         (Burda et al. 2016, arXiv 1509.00519, eq. 8), estimated by one draw of the K samples. Without a generator the
-        draw is the same on every call.
+        draw is the same on every call, and on every device.
         """
         y, log_det = self.preprocess.forward_and_log_det(self.receive(x))
-        if generator is None:
-            generator = torch.Generator(self.device).manual_seed(0)
+        like = y if generator is not None else y.new_empty(0, device="cpu")
+        generator = generator or torch.Generator().manual_seed(0)
         rows = self._rows_at_a_time // check_int(n_importance, name="n_importance")
         bounds = []
         for block in torch.split(y, max(1, rows)):
             features = self.encoder(block)
-            eps = normal((n_importance, len(block), self.latent_dim), features, generator)
+            eps = normal((n_importance, len(block), self.latent_dim), like, generator).to(y.device)
             bounds.append(self._importance_bound(block, features, eps))
         return torch.cat(bounds) + log_det
 

@@ -15,6 +15,7 @@ from submanifold.errors import InvalidInput
 from submanifold.models.base import Objective, Stage
 from submanifold.models.latents import CodingModel, DecodedLatents
 from submanifold.models.registry import register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["VQVAE"]
 
@@ -44,7 +45,8 @@ class VQVAE(DecodedLatents, CodingModel):
         commitment: \beta.
         law_hidden: widths of the masked network that is the law of codes.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
-        network: which network, a name of `submanifold.nn`; "auto" is convolutional for images from 16 x 16 on.
+        network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
+            your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
     """
@@ -67,7 +69,7 @@ class VQVAE(DecodedLatents, CodingModel):
         commitment: float = 0.25,
         law_hidden: Sequence[int] = (128,),
         hidden: Sequence[int] = (128, 128),
-        network: str = "auto",
+        network: NetworkLike = "auto",
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:

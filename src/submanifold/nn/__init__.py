@@ -30,6 +30,7 @@ __all__ = [
     "denoiser",
     "encoder",
     "kan",
+    "network_for",
     "spatial_shape",
 ]
 
@@ -57,6 +58,7 @@ __getattr__, __dir__ = attach(
         "denoiser": "build",
         "encoder": "build",
         "kan": "",
+        "network_for": "given",
         "spatial_shape": "spatial",
     },
 )

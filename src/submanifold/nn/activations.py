@@ -12,13 +12,15 @@ The constants below are rounded up in the last digit, so that products of them s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from submanifold.checks import check_choice
 
-__all__ = ["ACTIVATIONS", "activation", "activation_lipschitz"]
+__all__ = ["ACTIVATIONS", "activation", "activation_lipschitz", "activation_range"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
@@ -38,6 +40,18 @@ _LIPSCHITZ: dict[type[nn.Module], float] = {
     nn.Softplus: 1.0,
     nn.Tanh: 1.0,
 }
+
+_LOWEST: dict[type[nn.Module], float] = {
+    nn.ELU: -math.inf,
+    nn.GELU: -0.7517915246935645,
+    nn.LeakyReLU: -math.inf,
+    nn.ReLU: -math.inf,
+    nn.SiLU: -1.2784645427610738,
+    nn.Sigmoid: -math.inf,
+    nn.Softplus: -math.inf,
+    nn.Tanh: -math.inf,
+}
+"""Where each activation is least; it falls before and rises after."""
 
 
 def activation(name: str) -> nn.Module:
@@ -59,3 +73,14 @@ def activation_lipschitz(module: nn.Module) -> float | None:
     if type(module) is nn.GELU and module.approximate != "none":
         return None
     return _LIPSCHITZ.get(type(module))
+
+
+def activation_range(module: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The least and the largest value of an elementwise activation between `low` and `high`, up to rounding, or None if
+    it is not a known one."""
+    lowest = _LOWEST.get(type(module))
+    falls = min(getattr(module, "alpha", 0.0), getattr(module, "negative_slope", 0.0)) < 0
+    if lowest is None or falls or getattr(module, "approximate", "none") != "none":
+        return None
+    least = module(torch.minimum(torch.maximum(torch.full_like(low, lowest), low), high))
+    return least, torch.maximum(module(low), module(high))

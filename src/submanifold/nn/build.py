@@ -14,6 +14,7 @@ from submanifold.nn.conditional import Denoiser
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
 from submanifold.nn.denoiser_mlp import DenoiserKAN, DenoiserMLP
 from submanifold.nn.foreign import DiffusersNetwork, is_of_diffusers
+from submanifold.nn.given import OneNetwork, given_network, is_given, made_network, require_shape
 from submanifold.nn.kan.network import inner_kan
 from submanifold.nn.mlp import MLP
 from submanifold.nn.spatial import SpatialDecoder, SpatialEncoder
@@ -67,8 +68,8 @@ NETWORKS: dict[str, Network] = {
 """The networks that a model's `network=` argument accepts, besides "auto"."""
 
 
-def _choose(network: str, data_shape: tuple[int, ...]) -> Network:
-    check_choice(network, ["auto", *NETWORKS], name="network")
+def _choose(network: OneNetwork, data_shape: tuple[int, ...]) -> Network:
+    network = check_choice(str(network), ["auto", *NETWORKS], name="network")
     is_image = len(data_shape) == 3
     if network == "auto":
         network = "conv" if is_image and min(data_shape[1:]) >= _SMALLEST_IMAGE else "mlp"
@@ -81,34 +82,52 @@ def _choose(network: str, data_shape: tuple[int, ...]) -> Network:
 
 
 def encoder(
-    network: str, data_shape: Sequence[int], out_features: int, hidden: Sequence[int] = (128, 128)
+    network: OneNetwork,
+    data_shape: Sequence[int],
+    out_features: int,
+    hidden: Sequence[int] = (128, 128),
+    *,
+    role: str = "encoder",
 ) -> nn.Module:
     """A network that maps data (n, *data_shape) to vectors (n, out_features).
 
     Args:
         network: a key of `NETWORKS`, or "auto": convolutional for images of at least 16 x 16, dense
             otherwise. "spatial" keeps the outputs at their places, as an image of a quarter of the height and width.
+            Or a module, which is taken as it is, or a callable that makes one, see `submanifold.nn.given`.
         data_shape: shape of one point.
         out_features: number of outputs.
         hidden: widths of the layers; a convolutional network has them after its convolutions, and of a "spatial" one
-            they are the feature maps.
+            they are the feature maps. A module has its own.
+        role: what messages call the network.
 
     Raises:
-        InvalidInput: for an unknown network, a convolutional one on data that are not images, or widths that are not
-            positive integers.
+        InvalidInput: for an unknown network, a convolutional one on data that are not images, widths that are not
+            positive integers, or a module that maps other shapes.
     """
     shape = tuple(data_shape)
+    if is_given(network):
+        return given_network(network, shape, (out_features,), role=role)
     return _choose(network, shape).encoder(shape, out_features, tuple(check_ints(hidden, name="hidden")))
 
 
-def decoder(network: str, in_features: int, data_shape: Sequence[int], hidden: Sequence[int] = (128, 128)) -> nn.Module:
+def decoder(
+    network: OneNetwork,
+    in_features: int,
+    data_shape: Sequence[int],
+    hidden: Sequence[int] = (128, 128),
+    *,
+    role: str = "decoder",
+) -> nn.Module:
     """A network that maps vectors (n, in_features) to data (n, *data_shape); see `encoder`.
 
     Raises:
-        InvalidInput: for an unknown network, a convolutional one on data that are not images, or widths that are not
-            positive integers.
+        InvalidInput: for an unknown network, a convolutional one on data that are not images, widths that are not
+            positive integers, or a module that maps other shapes.
     """
     shape = tuple(data_shape)
+    if is_given(network):
+        return given_network(network, (in_features,), shape, role=role)
     return _choose(network, shape).decoder(in_features, shape, tuple(check_ints(hidden, name="hidden")))
 
 
@@ -122,26 +141,32 @@ DENOISERS: dict[str, Callable[[Sequence[int], Sequence[int] | None, int], Denois
 
 
 def denoiser(
-    network: str | nn.Module, data_shape: Sequence[int], *, hidden: Sequence[int] | None = None, classes: int = 0
+    network: OneNetwork, data_shape: Sequence[int], *, hidden: Sequence[int] | None = None, classes: int = 0
 ) -> nn.Module:
     """A network that maps points (n, *data_shape), their noise levels (n,) and, if there are classes, their labels (n,)
     to (n, *data_shape).
 
     Args:
         network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise; or a module, which is taken as it
-            is, or as `DiffusersNetwork` if it is one of diffusers.
+            is, or as `DiffusersNetwork` if it is one of diffusers, or a callable that makes one for the shapes of a
+            point and of an output, which are the same.
         data_shape: shape of one point.
         hidden: widths, of dense layers, of a U-Net at each size of image, or of a transformer's blocks; by default as
             suits the shape.
         classes: number of classes, or 0 for none.
 
     Raises:
-        InvalidInput: for an unknown network, one of images on data that are none, or widths that it cannot have.
+        InvalidInput: for an unknown network, one of images on data that are none, widths that it cannot have, or a
+            module that maps other shapes.
     """
     shape = tuple(data_shape)
-    if isinstance(network, nn.Module):
-        return DiffusersNetwork(network, classes) if is_of_diffusers(network) else network
-    check_choice(network, ["auto", *DENOISERS], name="network")
+    if is_given(network):
+        module = made_network(network, shape, shape, role="denoiser")
+        if is_of_diffusers(module):
+            module = DiffusersNetwork(module, classes)
+        require_shape(module, [shape, (), ()][: 3 if classes else 2], shape, role="denoiser", integers=classes > 0)
+        return module
+    network = check_choice(str(network), ["auto", *DENOISERS], name="network")
     if network == "auto":
         network = "unet" if len(shape) == 3 else "mlp"
     if len(shape) != 3 and network not in ("mlp", "kan"):

@@ -19,6 +19,7 @@ from torch.nn import functional
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
+from submanifold.nn.given import OneNetwork, is_given, made_network, require_shape, word
 from submanifold.nn.kan.masked import KANConditioner
 
 __all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedKAN", "MaskedMLP", "causal_network"]
@@ -218,16 +219,48 @@ CAUSAL: dict[str, Callable[[int, int, Sequence[int]], CausalNetwork]] = {
 """The causal networks by name."""
 
 
-def causal_network(network: str, D: int, out: int, hidden: Sequence[int]) -> CausalNetwork:
+def causal_network(network: OneNetwork, D: int, out: int, hidden: Sequence[int]) -> CausalNetwork:
     """A causal network for D coordinates with `out` features each.
 
+    Args:
+        network: a key of `CAUSAL`, or a `CausalNetwork`, or a callable that makes one for the shapes (D,) and (D, out).
+        D: number of coordinates.
+        out: features of each.
+        hidden: widths of the layers. A module has its own.
+
     Raises:
-        InvalidInput: for an unknown network, or widths that it cannot have.
+        InvalidInput: for an unknown network, widths that it cannot have, or a module of which a row depends on other
+            coordinates than those before it.
     """
-    make, hidden = CAUSAL[check_choice(network, CAUSAL, name="network")], check_ints(hidden, name="hidden")
+    if is_given(network):
+        return _given(network, D, out)
+    make, hidden = CAUSAL[check_choice(str(network), CAUSAL, name="network")], check_ints(hidden, name="hidden")
     if not hidden:
         raise InvalidInput("hidden is empty: give at least one width")
     return Constant(out) if D == 1 else make(D, out, hidden)
+
+
+@torch.no_grad()
+def _given(network: OneNetwork, D: int, out: int) -> CausalNetwork:
+    module = made_network(network, (D,), (D, out), role="conditioner")
+    if not isinstance(module, CausalNetwork):
+        raise InvalidInput(
+            f"network={word(network)} is not accepted: what is said of a coordinate may depend on those before it "
+            "alone, one after the other when it samples, which other networks are not made for; give "
+            f"{', '.join(map(repr, CAUSAL))}, or a submanifold.nn.CausalNetwork"
+        )
+    require_shape(module, [(D,)], (D, out), role="conditioner")
+    trains, y = module.training, torch.zeros(1, D)
+    before = module.eval()(y)
+    seen = {i: module(torch.cat([y[:, :i], y[:, i:] + 1], dim=1)) for i in (0, D // 2, D - 1)}
+    module.train(trains)
+    for i, after in seen.items():
+        if not torch.allclose(after[:, : i + 1], before[:, : i + 1]):
+            raise InvalidInput(
+                f"network={word(network)} is not causal: give one of which row {i} does not change with the "
+                f"coordinates from {i} on"
+            )
+    return module
 
 
 def _spread(width: int, D: int) -> Tensor:

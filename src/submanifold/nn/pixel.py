@@ -9,6 +9,7 @@ has seen. Together these are all the pixels before (i, j): there is no blind spo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn import functional
 from submanifold.checks import check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
+from submanifold.nn.kan.channels import ChannelKAN
 
 __all__ = ["CausalConv", "PixelNetwork"]
 
@@ -76,20 +78,23 @@ def _pixel(seen: Tensor, conv: nn.Conv2d) -> Tensor:
 
 class _Block(nn.Module):
     r"""h + a \varsigma(b), where a and b come from a causal convolution of h, to which what the other stream has at
-    this pixel is added (Salimans et al. 2017, arXiv 1701.05517)."""
+    this pixel is added (Salimans et al. 2017, arXiv 1701.05517), by a layer of the channels or one of a KAN."""
 
-    def __init__(self, width: int, left: int, right: int, spacing: int, activation: str, *, joins: bool) -> None:
+    def __init__(
+        self, width: int, left: int, right: int, spacing: int, activation: str, *, joins: bool, kan: bool
+    ) -> None:
         super().__init__()
         self.activation = make_activation(activation)
         self.conv = CausalConv(width, width, left, right, spacing)
         self.side = _Mix(width, width) if joins else None
-        self.gates = _Mix(width, 2 * width)
+        self.gates = ChannelKAN([width, 2 * width]) if kan else _Mix(width, 2 * width)
+        self.before_gates = nn.Identity() if kan else self.activation  # a KAN has functions of its own
 
     def forward(self, h: Tensor, other: Tensor | None = None, memory: Memory | None = None, at: int = 0) -> Tensor:
         hidden = self.conv(self.activation(h), memory, at)
         if self.side is not None and other is not None:
             hidden = hidden + self.side(self.activation(other))
-        a, b = self.gates(self.activation(hidden)).chunk(2, dim=1)
+        a, b = self.gates(self.before_gates(hidden)).chunk(2, dim=1)
         gated: Tensor = h + a * b.sigmoid()
         return gated
 
@@ -106,12 +111,21 @@ class PixelNetwork(nn.Module):
         out: features of each pixel.
         hidden: width of each block, all equal.
         activation: a key of `submanifold.nn.ACTIVATIONS`.
+        kan: whether what mixes the channels of a pixel in each block is a layer of a KAN.
 
     Raises:
         InvalidInput: for a shape that is not an image's, or widths that it cannot have.
     """
 
-    def __init__(self, data_shape: Sequence[int], out: int, hidden: Sequence[int], activation: str = "elu") -> None:
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        out: int,
+        hidden: Sequence[int],
+        activation: str = "elu",
+        *,
+        kan: bool = False,
+    ) -> None:
         super().__init__()
         if len(data_shape) != 3:
             raise InvalidInput(f"data_shape={tuple(data_shape)} is not accepted: give (channels, height, width)")
@@ -125,8 +139,9 @@ class PixelNetwork(nn.Module):
         self.position = nn.Parameter(0.1 * torch.randn(width, H, W))
         doublings = max(1, (max(H, W) - 1).bit_length())
         spacings = [2 ** (i % doublings) for i in range(len(hidden))]
-        self.down = nn.ModuleList(_Block(width, 1, 1, spacing, activation, joins=False) for spacing in spacings)
-        self.right = nn.ModuleList(_Block(width, 1, 0, spacing, activation, joins=True) for spacing in spacings)
+        block = partial(_Block, width, 1, activation=activation, kan=kan)
+        self.down = nn.ModuleList(block(1, spacing, joins=False) for spacing in spacings)
+        self.right = nn.ModuleList(block(0, spacing, joins=True) for spacing in spacings)
         self.last = nn.Sequential(make_activation(activation), _Mix(width, out))
 
     def forward(self, y: Tensor) -> Tensor:

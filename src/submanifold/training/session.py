@@ -93,8 +93,8 @@ class Session:
     def _run_stage(self, stage: Stage, checkpoint: Checkpoint | None) -> None:
         """Transform, prepare, optimise and finish `stage`, or what is left of it after `checkpoint`."""
         self._seed("transform")
-        train = apply(stage.transform, self.train)
-        held = None if self.held is None else apply(stage.transform, self.held)
+        train = apply(stage.transform, self.train, labelled=stage.labelled)
+        held = None if self.held is None else apply(stage.transform, self.held, labelled=stage.labelled)
         if not self.position.prepared:
             self._seed("prepare")
             if stage.prepare is not None:

@@ -103,7 +103,7 @@ class MappedPoints(_Labelled):
         *,
         labels: Tensor | None = None,
         rows: NDArray[np.int64] | None = None,
-        transform: Callable[[Tensor], Tensor] | None = None,
+        transform: Callable[[Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
         super().__init__(labels, device)
         self.array = array
@@ -121,7 +121,7 @@ class MappedPoints(_Labelled):
         block = np.empty((len(chosen), *self.array.shape[1:]), dtype=self.array.dtype)
         block[order] = self.array[chosen[order]]
         x = check_tensor(block, self.data_shape, name="X").to(self.device, self.dtype)
-        return x if self.transform is None else self.transform(x)
+        return x if self.transform is None else self.transform(x, self.labels_at(rows))
 
     def take(self, rows: Tensor) -> MappedPoints:
         return MappedPoints(
@@ -202,11 +202,21 @@ def row_chunks(n: int, size: int, *, most: int | None = None) -> Iterator[Tensor
 
 
 @torch.no_grad()
-def apply(transform: Callable[[Tensor], Tensor] | None, points: Points) -> Points:
-    """`transform` of all points, once, or batch by batch where the result does not fit in memory."""
+def apply(transform: Callable[..., Tensor] | None, points: Points, *, labelled: bool = False) -> Points:
+    """`transform` of all points, once, or batch by batch where the result does not fit in memory.
+
+    If it is `labelled` it is called with the labels of the points too, which it has to leave in their order.
+    """
     if transform is None:
         return points
-    first = transform(points.batch(torch.arange(1)))
+
+    def of(x: Tensor, labels: Tensor | None) -> Tensor:
+        return transform(x, labels) if labelled else transform(x)
+
+    def transformed(rows: Tensor) -> Tensor:
+        return of(points.batch(rows), points.labels_at(rows))
+
+    first = transformed(torch.arange(1))
     if isinstance(points, MappedPoints) and first.nbytes * len(points) > _spare_memory() / 4:
         return MappedPoints(
             points.array,
@@ -215,9 +225,10 @@ def apply(transform: Callable[[Tensor], Tensor] | None, points: Points) -> Point
             points.dtype,
             labels=points.labels,
             rows=points.rows,
-            transform=torch.no_grad()(transform),
+            transform=torch.no_grad()(of),
         )
-    return PointsInMemory(torch.cat([transform(x) for x in chunks(points)]), first.device, labels=points.labels)
+    x = torch.cat([transformed(rows) for rows in row_chunks(len(points), CHUNK)])
+    return PointsInMemory(x, first.device, labels=points.labels)
 
 
 def fingerprint(X: Any) -> str:

@@ -1,5 +1,6 @@
 """Paths, predictions and couplings of trained flows, against laws that are known."""
 
+import copy
 import itertools
 import math
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from model_cases import check_learns_the_circle
+from scipy.stats import norm
+from torch.nn.utils import vector_to_parameters
 
 import submanifold as sm
 from submanifold.data import Dataset
@@ -175,7 +178,6 @@ def test_guidance_is_what_its_formula_says(conditional):
         (lambda m: Diffusion((1,)).receive_labels(0, 3), "a model without classes"),
         (lambda m: CoupledFlow((1,), sampler="ancestral"), "sampler='ancestral'"),
         (lambda m: CoupledFlow((1,), coupling="best"), "coupling='best'"),
-        (lambda m: CoupledFlow((1,), reflows=1, classes=2), "reflows=1 with classes=2"),
         (lambda m: CoupledFlow((2,), preprocess=("standardise",)), "standardise makes noise unequal"),
         (lambda m: Diffusion((1,), path="straight"), "path='straight'"),
         (lambda m: Diffusion((1,), prediction="image"), "prediction='image'"),
@@ -221,6 +223,137 @@ def test_a_flow_that_is_trained_on_its_own_pairs_is_straighter():
         many, few = (np.sort(drawn(model, steps=steps, sampler="euler").numpy()) for steps in (100, 3))
         errors.append(float(np.abs(many - few).mean()))
     assert errors[1] < 0.5 * errors[0]
+
+
+MODES = {0: (-3.0, 1.0), 1: (-1.0, 3.0)}
+"""Of each class two, of deviation 0.3, and between them those of the other."""
+
+
+def crossing_classes(n=2000, seed=0):
+    labels, which = np.arange(n) % 2, np.arange(n) // 2 % 2
+    centres = np.array([MODES[0], MODES[1]])[labels, which]
+    x = centres + 0.3 * np.random.default_rng(seed).standard_normal(n)
+    return Dataset(x[:, None].astype(np.float32), labels=labels)
+
+
+def distance_from_classes(x, labels):
+    """W1 between points and the law of these classes."""
+    at = np.linspace(-7, 7, 20_001)
+    quantiles = (np.arange(len(x)) + 0.5) / len(x)
+    cdf = np.mean([norm.cdf(at, mode, 0.3) for label in labels for mode in MODES[label]], axis=0)
+    return float(np.abs(np.sort(x.numpy()) - np.interp(quantiles, cdf, at)).mean())
+
+
+def reflowed(seed, **kwargs):
+    """A flow that was trained on its own pairs once, and what it was before."""
+    torch.manual_seed(seed)
+    options = {"coupling": "independent", "reflows": 1, "classes": 2, "hidden": (64, 64)}
+    after = CoupledFlow((1,), **options | {"unlabelled": 0.2} | kwargs)
+    settings = {"steps": 500, "learning_rate": 3e-3, "ema": 0.99, "held_out": 0, "seed": seed}
+    sm.fit(after, crossing_classes(seed=seed), **settings, evaluate_every=500, progress=False)
+    before = copy.deepcopy(after)
+    vector_to_parameters(after.teacher, before.network.parameters())
+    return before, after
+
+
+@pytest.fixture(scope="module", params=[0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def reflow(request):
+    return reflowed(request.param)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_classes_keep_their_law_in_a_reflow_and_need_few_steps(reflow, label):
+    """The modes are 4 apart: one step of the flow as it was is further off than half a mode."""
+    before, after = reflow
+    many, few = {"labels": label, "steps": 50}, {"labels": label, "steps": 3, "sampler": "euler"}
+    assert distance_from_classes(drawn(before, **few), [label]) > 0.5
+    assert distance_from_classes(drawn(after, **many), [label]) < 0.25
+    assert distance_from_classes(drawn(after, **few), [label]) < 0.3
+
+
+def test_without_labels_a_reflow_keeps_the_law_of_all_classes(reflow):
+    assert distance_from_classes(drawn(reflow[1], steps=50), [0, 1]) < 0.3
+
+
+def test_a_reflow_may_guide_away_from_the_other_class(reflow):
+    """With guidance as without it, points are of the class: near its modes, and not at those of the other."""
+    for label, other in ((0, 1), (1, 0)):
+        x = drawn(reflow[1], labels=label, guidance=1.0).numpy()[:, None]
+        own, foreign = (np.abs(x - np.array(MODES[c])).min(axis=1) for c in (label, other))
+        assert float((own < foreign).mean()) > 0.9
+
+
+class Signs(torch.nn.Module):
+    """Says the velocity to -1 of class 0, to 1 of class 1, and to 0 without a label; it keeps the labels it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.told = []
+
+    def forward(self, x_t, level, labels):
+        self.told.append(labels)
+        t = torch.sigmoid(4 * level)[:, None]  # sigma / (1 + sigma)
+        target = torch.tensor([-1.0, 1.0, 0.0]).to(x_t)[labels][:, None]
+        return (x_t - target) / t + self.weight
+
+
+def test_pairs_are_of_the_class_of_their_point():
+    model = CoupledFlow((1,), network=Signs(), classes=2, reflows=1, preprocess=())
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    y, noise = model._own_pairs(torch.zeros(5, 1), labels).unbind(dim=1)
+    torch.testing.assert_close(y[:, 0], 2.0 * labels - 1, rtol=0, atol=1e-4)
+    assert float(noise.abs().max()) < 5
+
+
+@pytest.mark.parametrize("unlabelled", [0.0, 0.25, 1.0])
+def test_labels_of_pairs_are_hidden_as_often_as_those_of_points(unlabelled):
+    model = CoupledFlow((1,), network=Signs(), classes=2, reflows=1, unlabelled=unlabelled, preprocess=())
+    labels, pairs = torch.arange(4000) % 2, torch.zeros(4000, 2, 1)
+    model.network.told.clear()
+    torch.manual_seed(0)
+    model._reflow_loss(pairs, labels)
+    (told,) = model.network.told
+    hidden = told == 2
+    assert torch.equal(told[~hidden], labels[~hidden])
+    assert float(hidden.float().mean()) == pytest.approx(unlabelled, abs=0.03)  # four deviations of 4000 draws
+
+
+class Cut(Exception):
+    """A crash."""
+
+
+@pytest.mark.parametrize("crash", [("fit", 20), ("reflow 1", 0), ("reflow 1", 20), ("reflow 2", 10)])
+def test_a_reflow_of_classes_resumes_to_the_bit(crash, tmp_path):
+    data = crossing_classes(200)
+    settings = {"steps": 30, "batch_size": 32, "ema": 0.9, "evaluate_every": 10, "checkpoint_every": 7}
+
+    def fitted(run, seed=0, **kwargs):
+        torch.manual_seed(seed)  # the weights that a resumed run is given do not matter
+        model = CoupledFlow((1,), reflows=2, classes=2, hidden=(16,), sample_steps=5)
+        sm.fit(model, data, run=tmp_path / run, **settings, **kwargs, progress=False)
+        return model
+
+    def crashing(event):
+        if (event.stage, event.step) == crash or (crash[1] == 0 and event.stage == crash[0]):
+            raise Cut
+
+    whole = fitted("whole").state_dict()
+    with pytest.raises(Cut):
+        fitted("cut", callbacks=[crashing])
+    again = fitted("cut", seed=1).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_a_law_of_latents_is_reflowed_by_class():
+    data = crossing_classes(400)
+    law = CoupledFlow((1,), coupling="independent", reflows=1, classes=2, hidden=(32,))
+    model = sm.models.TwoStep(sm.models.create("autoencoder", (2,), latent_dim=1), law, whiten=True)
+    x = np.column_stack([data.x[:, 0], -data.x[:, 0]])
+    settings = {"steps": 150, "learning_rate": 5e-3, "evaluate_every": 150}
+    sm.fit(model, Dataset(x, labels=data.labels), **settings, progress=False)
+    low, high = (model.sample(400, labels=c, generator=torch.Generator().manual_seed(0))[:, 0] for c in (0, 1))
+    assert float(high.mean() - low.mean()) == pytest.approx(2.0, abs=0.7)
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from submanifold.checks import check_choice, check_int
-from submanifold.errors import InvalidInput
 from submanifold.geometry import jacobian
 from submanifold.models.base import Objective, Stage
 from submanifold.models.diffusion.couplings import optimal_pairs
@@ -22,6 +21,7 @@ from submanifold.models.diffusion.samplers import FLOW_SAMPLERS
 from submanifold.models.diffusion.score_model import require_similarity
 from submanifold.models.latents import normal
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["COUPLINGS", "CoupledFlow"]
 
@@ -43,11 +43,15 @@ class CoupledFlow(ProbabilityFlow):
     would be noise that no point of a class has been seen with.
 
     With `reflows` the flow that was learned makes pairs of its own noise and its own samples, and training goes on with
-    these (Liu et al. 2023, arXiv 2209.03003, algorithm 1): each time paths are straighter, and errors add up.
+    these (Liu et al. 2023, arXiv 2209.03003, algorithm 1): each time paths are straighter, and errors add up. Where
+    there are classes, each pair is made by the flow of its point's class, without guidance, and keeps the label, which
+    is hidden in training as often as before. So it is the flows of classes that get straighter: without a label the
+    network says the mean over classes of what it says with one, which is right for guidance and has the law of all
+    classes, but on paths that have to bend where pairs of several classes cross.
 
     Args:
         coupling: one of `COUPLINGS`.
-        reflows: how many times training goes on with the flow's own pairs; for models without classes.
+        reflows: how many times training goes on with the flow's own pairs.
         data_shape, hidden, network, classes, unlabelled, training_levels, sigma_min, sigma_max, sampler, sample_steps,
             spacing, final_denoise, exact_dims, preprocess: see `ProbabilityFlow`.
     """
@@ -66,7 +70,7 @@ class CoupledFlow(ProbabilityFlow):
         coupling: str = "optimal-transport",
         reflows: int = 0,
         hidden: Sequence[int] | None = None,
-        network: str | torch.nn.Module = "auto",
+        network: NetworkLike = "auto",
         classes: int = 0,
         unlabelled: float = 0.1,
         training_levels: str = "logit-normal",
@@ -101,11 +105,6 @@ class CoupledFlow(ProbabilityFlow):
         require_similarity(self)
         self.coupling = check_choice(coupling, COUPLINGS, name="coupling")
         self.reflows = check_int(reflows, name="reflows", low=0)
-        if self.reflows and self.classes:
-            raise InvalidInput(
-                f"reflows={reflows} with classes={classes} is not accepted: a flow makes pairs without labels, give "
-                "one of the two"
-            )
         if self.reflows:
             self.register_buffer("teacher", parameters_to_vector(self.network.parameters()).detach().clone())
 
@@ -117,8 +116,9 @@ class CoupledFlow(ProbabilityFlow):
                 Stage(f"teacher {k}", prepare=self._teach),
                 Stage(
                     f"reflow {k}",
-                    [Objective("denoising", parameters, self._reflow_loss)],
+                    [Objective("denoising", parameters, self._reflow_loss, labelled=self.classes > 0)],
                     transform=self._own_pairs,
+                    labelled=self.classes > 0,
                 ),
             ]
         return stages
@@ -137,20 +137,21 @@ class CoupledFlow(ProbabilityFlow):
         self.teacher.copy_(parameters_to_vector(self.network.parameters()).detach())
 
     @torch.no_grad()
-    def _own_pairs(self, x: Tensor) -> Tensor:
-        r"""As many pairs of the kept flow, (n, 2, D): a sample y and (y_{\sigma_max} - y) / \sigma_max."""
+    def _own_pairs(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        r"""As many pairs of the kept flow, of these classes, (n, 2, D): a sample y and
+        (y_{\sigma_max} - y) / \sigma_max."""
         kept = copy.deepcopy(self.network)
         vector_to_parameters(self.teacher, kept.parameters())
         levels = noise_levels(self.sample_steps, self.sigma_min, self.sigma_max, spacing=self.spacing, to_zero=True)
         start = self.reference.sample(len(x))
         start = start + self.sigma_max * normal(start.shape, start)
-        y = self.samplers[self.sampler](self._denoiser(None, 0.0, kept), start, levels)
+        y = self.samplers[self.sampler](self._denoiser(labels, 0.0, kept), start, levels)
         return torch.stack([y, (start - y) / self.sigma_max], dim=1)
 
-    def _reflow_loss(self, pairs: Tensor) -> Tensor:
-        """The error on pairs of the kept flow, (n, 2, D), a mean over coordinates, ()."""
+    def _reflow_loss(self, pairs: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The error on pairs of the kept flow, (n, 2, D), of these classes, a mean over coordinates, ()."""
         y, noise = pairs.unbind(dim=1)
-        return self._error(y, noise, self._drawn_levels(y), None)
+        return self._error_in_training(y, noise, labels)
 
     def local_scales(self, x: Tensor) -> Tensor:
         r"""Widths (n, D), descending, in data units: singular values of the flow from \sigma_max to x, times

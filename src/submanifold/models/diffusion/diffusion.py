@@ -13,6 +13,7 @@ from submanifold.models.diffusion.samplers import SAMPLERS
 from submanifold.models.diffusion.score_model import Field, ScoreModel
 from submanifold.models.latents import normal
 from submanifold.models.registry import preset, register
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["Diffusion"]
 
@@ -51,7 +52,7 @@ class Diffusion(ProbabilityFlow, ScoreModel):
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] | None = None,
-        network: str | torch.nn.Module = "auto",
+        network: NetworkLike = "auto",
         classes: int = 0,
         unlabelled: float = 0.1,
         path: str = "trigonometric",

@@ -24,6 +24,7 @@ from submanifold.models.diffusion.paths import PATHS, PREDICTIONS, denoised_from
 from submanifold.models.diffusion.samplers import Progress, Sampler
 from submanifold.models.latents import normal
 from submanifold.models.reference import GaussianReference
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["WEIGHTINGS", "ProbabilityFlow"]
 
@@ -51,8 +52,8 @@ class ProbabilityFlow(Model):
     Args:
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the network, see `submanifold.nn.denoiser`; None for what suits the shape.
-        network: "auto" (a U-Net for images, dense otherwise), "mlp", "unet" or "transformer", or a module, called with
-            x_t, \log \sigma / 4, and labels if there are classes.
+        network: "auto" (a U-Net for images, dense otherwise), "mlp", "kan", "unet" or "transformer", or a module,
+            called with x_t, \log \sigma / 4, and labels if there are classes, see `submanifold.nn.given`.
         classes: number of classes that points may be labelled with, 0 for data without labels.
         unlabelled: share of points whose label is hidden in training, so that the model knows the law of all classes
             too (Ho & Salimans 2022, arXiv 2207.12598).
@@ -71,6 +72,7 @@ class ProbabilityFlow(Model):
         preprocess: names of the invertible maps applied first; they have to be similarities.
     """
 
+    networks = ("denoiser",)
     samplers: Mapping[str, Sampler]
     measure: Measure = "ambient"
     log_prob_kind: LogProbKind = "estimate"
@@ -80,7 +82,7 @@ class ProbabilityFlow(Model):
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] | None,
-        network: str | torch.nn.Module,
+        network: NetworkLike,
         classes: int,
         unlabelled: float,
         path: str,
@@ -113,7 +115,9 @@ class ProbabilityFlow(Model):
         if self.ambient_dim <= self.exact_dims:
             self.log_prob_kind = "exact"
         self.reference = GaussianReference(self.ambient_dim)
-        self.network = nn.denoiser(network, self.data_shape, hidden=hidden, classes=self.classes)
+        self.network = nn.denoiser(
+            nn.network_for(network, "denoiser", self.networks), self.data_shape, hidden=hidden, classes=self.classes
+        )
 
     def prepare(self, x: Tensor) -> None:
         super().prepare(x)
@@ -131,6 +135,10 @@ class ProbabilityFlow(Model):
             labels: their classes (n,), where there are any.
         """
         y, noise = self._pairs(x, labels)
+        return self._error_in_training(y, noise, labels)
+
+    def _error_in_training(self, y: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """The weighted error at points y (n, D) with this noise, at levels that are drawn, some labels hidden, ()."""
         if labels is not None:
             hidden = torch.rand(len(y), device=y.device) < self.unlabelled
             labels = labels.masked_fill(hidden, self.classes)

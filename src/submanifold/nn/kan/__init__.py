@@ -6,6 +6,7 @@ __all__ = [
     "BASES",
     "FUNCTIONS",
     "KAN",
+    "ChannelKAN",
     "GridSchedule",
     "KANLinear",
     "MonotoneKAN",
@@ -33,6 +34,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "BASES": "bases",
+        "ChannelKAN": "channels",
         "FUNCTIONS": "functions",
         "KAN": "network",
         "KANLinear": "linear",

@@ -126,14 +126,19 @@ class BSplines(Basis):
     def local(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The number of the first spline that is not zero, (..., in_features), and the k + 1 values from there on."""
         x = x.to(self.breakpoints.dtype)  # places need more digits than half precision has
-        low, high = self.breakpoints[:, 0], self.breakpoints[:, -1]
         if self.outside == "clamp":
-            x = torch.minimum(torch.maximum(x, low), high)
+            x = torch.minimum(torch.maximum(x, self.breakpoints[:, 0]), self.breakpoints[:, -1])
         if self.is_uniform:
-            per_interval = self.intervals / (high - low)
-            u = torch.addcmul(-low * per_interval, x, per_interval)
+            shift, per_interval = self.to_intervals()
+            u = torch.addcmul(shift, x, per_interval)
             return uniform_splines(u, self.intervals, self.order)
         return local_splines(x, knots_of(self.breakpoints, self.order, open_ends=self.open_knots), self.order)
+
+    def to_intervals(self) -> tuple[Tensor, Tensor]:
+        """a and b, (in_features,) each, with which x is a + b x in intervals of a uniform grid from its start."""
+        low, high = self.breakpoints[:, 0], self.breakpoints[:, -1]
+        per_interval = self.intervals / (high - low)
+        return -low * per_interval, per_interval
 
     def weights(self, coefficients: Tensor) -> Tensor:
         return coefficients if self._to_extended is None else coefficients @ self._to_extended.to(coefficients).mT

@@ -10,13 +10,13 @@ further layer is looser by what its inputs depend on each other.
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import Tensor, nn
 
 from submanifold.checks import check_int, check_tensor
 from submanifold.errors import InvalidInput
+from submanifold.nn.activations import activation_range
 from submanifold.nn.kan.bases import BSplines
 from submanifold.nn.kan.linear import KANLinear
 from submanifold.nn.kan.network import KAN
@@ -24,16 +24,8 @@ from submanifold.nn.kan.splines import dense, local_splines
 
 __all__ = ["activation_bounds", "layer_bounds", "output_bounds"]
 
-_LOWEST: dict[type[nn.Module], float] = {
-    nn.ELU: -math.inf,
-    nn.GELU: -0.7517915246935645,
-    nn.SiLU: -1.2784645427610738,
-    nn.Sigmoid: -math.inf,
-    nn.Softplus: -math.inf,
-    nn.Tanh: -math.inf,
-}
-"""Where each base function is least; it falls before and rises after."""
-
+_AT_A_TIME = 2**22
+"""How many numbers are held at a time (32 MiB)."""
 _ROUNDING = 256 * torch.finfo(torch.float64).eps
 """By which share bounds are wider than computed."""
 
@@ -73,19 +65,21 @@ def layer_bounds(layer: KANLinear, low: Tensor, high: Tensor, *, parts: int = 4)
         InvalidInput: as `activation_bounds`, or for a base function of which no range is known.
     """
     check_int(parts, name="parts")
-    low, high = _boxes(layer, low, high)
-    cuts = _cuts(layer, low, high, parts)  # (n, in, pieces + 1)
+    cuts = _cuts(layer, *_boxes(layer, low, high), parts)  # (n, in, pieces + 1)
+    each = layer.out_features * cuts[0].numel()
+    blocks = [_layer_bounds(layer, block) for block in torch.split(cuts, max(1, _AT_A_TIME // each))]
+    least, most = (torch.cat(ends) for ends in zip(*blocks, strict=True))
+    return least, most
+
+
+def _layer_bounds(layer: KANLinear, cuts: Tensor) -> tuple[Tensor, Tensor]:
+    """Bounds (n, out) for the ends of pieces (n, in, pieces + 1)."""
     start, end = cuts[..., :-1], cuts[..., 1:]
     if isinstance(layer.basis, BSplines):
         least, most = _spline_ranges(layer, layer.basis, start, end)
-        if layer.base is not None:
-            w = layer.base_scale.double()[..., None]
-            a, b = (w * value[:, None] for value in _base_range(layer.base, start, end))
-            least, most = least + torch.minimum(a, b), most + torch.maximum(a, b)
     else:
         least, most = _ranges_by_slope(layer, start, end)
-    mask = layer.mask.to(least)
-    least, most = least.amin(dim=-1) * mask, most.amax(dim=-1) * mask  # (n, out, in)
+    least, most = least * layer.mask, most * layer.mask  # (n, out, in)
     slack = _ROUNDING * (1 + torch.maximum(least.abs(), most.abs()).sum(dim=-1))
     return least.sum(dim=-1) - slack, most.sum(dim=-1) + slack
 
@@ -113,7 +107,7 @@ def _cuts(layer: KANLinear, low: Tensor, high: Tensor, parts: int) -> Tensor:
 
 
 def _spline_ranges(layer: KANLinear, basis: BSplines, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the splines of all edges on pieces (n, in, pieces), (n, out, in, pieces) each."""
+    """Of all edges over their pieces (n, in, pieces), (n, out, in) each."""
     k, knots = basis.order, basis.exact_knots
     T = _control_points(knots, k, start, end)  # (n, in, pieces, k + 1, G + k)
     first, last = basis.exact_breakpoints[:, :1], basis.exact_breakpoints[:, -1:]
@@ -127,8 +121,18 @@ def _spline_ranges(layer: KANLinear, basis: BSplines, start: Tensor, end: Tensor
         shares = torch.linspace(0, 1, k + 1, device=A.device, dtype=A.dtype)[:, None]
         T = torch.where(is_beyond[..., None, None], torch.lerp(A[..., None, :], B[..., None, :], shares), T)
     c = layer.coefficients.double() * layer.spline_scale.double()[..., None]
-    points = torch.einsum("niplj,oij->noipl", T, c)
-    return points.amin(dim=-1), points.amax(dim=-1)
+    base = None if layer.base is None else _base_range(layer.base, start, end)
+    ranges = []
+    at_a_time = max(1, _AT_A_TIME // T[..., 0].numel())
+    for outputs in torch.split(torch.arange(len(c), device=c.device), at_a_time):
+        points = torch.einsum("niplj,oij->noipl", T, c[outputs])
+        least, most = points.amin(dim=-1), points.amax(dim=-1)  # (n, outputs, in, pieces)
+        if base is not None:
+            a, b = (layer.base_scale[outputs, :, None].double() * value[:, None] for value in base)
+            least, most = least + torch.minimum(a, b), most + torch.maximum(a, b)
+        ranges.append((least.amin(dim=-1), most.amax(dim=-1)))
+    low, high = (torch.cat(ends, dim=1) for ends in zip(*ranges, strict=True))
+    return low, high
 
 
 def _control_points(knots: Tensor, order: int, start: Tensor, end: Tensor) -> Tensor:
@@ -152,17 +156,15 @@ def _control_points(knots: Tensor, order: int, start: Tensor, end: Tensor) -> Te
 
 
 def _base_range(base: nn.Module, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    lowest = _LOWEST.get(type(base))
-    unusual = getattr(base, "alpha", 0.0) < 0 or getattr(base, "approximate", "none") != "none"
-    if lowest is None or unusual:
+    found = activation_range(base, start, end)
+    if found is None:
         raise InvalidInput(f"the layer has the base function {base}, of which no range is known: give another")
-    least = base(torch.minimum(torch.maximum(torch.full_like(start, lowest), start), end))
-    return least, torch.maximum(base(start), base(end))
+    return found
 
 
 def _ranges_by_slope(layer: KANLinear, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all edges on pieces (n, in, pieces), (n, out, in, pieces) each."""
+    """Of all edges over their pieces (n, in, pieces), (n, out, in) each."""
     exact = copy.deepcopy(layer).double()
     said = exact.edges(0.5 * (start + end).movedim(-1, 1)).movedim(1, -1)  # (n, out, in, pieces)
     reach = layer.slope_bounds()[..., None] * (0.5 * (end - start))[:, None]
-    return said - reach, said + reach
+    return (said - reach).amin(dim=-1), (said + reach).amax(dim=-1)

@@ -16,6 +16,7 @@ from submanifold.errors import InvalidInput
 from submanifold.nn.activations import ACTIVATIONS, activation_lipschitz
 from submanifold.nn.activations import activation as make_activation
 from submanifold.nn.kan.bases import BASES, BSplines
+from submanifold.nn.kan.compiled import compiled_forward
 
 __all__ = ["KANLinear"]
 
@@ -42,7 +43,8 @@ class KANLinear(nn.Module):
         noise: deviation of splines at first, over \sqrt{in_features}.
         recompute: compute the basis anew in the backward pass and keep nothing of it: less memory, more time. Not for
             `torch.func`.
-        compiled: by `torch.compile`: fewer passes over memory, after seconds of compiling for each shape.
+        compiled: by `torch.compile`: fewer passes over memory, after seconds of compiling for each kind of layer. It
+            has first derivatives backwards; within `torch.func`, the layer is as without.
         local: multiply with the k + 1 splines that are not zero alone, for fine grids: less than half of the time of
             the product with all at G = 200, more below G = 100. It has first derivatives backwards only.
         **basis_options: of the basis, such as `order`, `grid_range`, `open_knots` and `outside` of splines.
@@ -90,7 +92,7 @@ class KANLinear(nn.Module):
         self.is_whole = True
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._compiled()(x) if self.compiled else self._forward(x)
+        return compiled_forward(self, x) if self.compiled else self._forward(x)
 
     def edges(self, x: Tensor) -> Tensor:
         r"""What each edge says, \phi_{oi}(x_i), (..., out_features, in_features), of x (..., in_features)."""
@@ -133,13 +135,16 @@ class KANLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, functions={self.basis.size}"
 
     def _forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1] != self.in_features:
-            raise InvalidInput(f"x has shape {tuple(x.shape)}: give (..., {self.in_features})")
+        self._check(x)
         keep_nothing = self.recompute and torch.is_grad_enabled()
         splines = checkpoint(self._splines, x, use_reentrant=False) if keep_nothing else self._splines(x)
         if self.base is None:
             return splines
         return splines + functional.linear(self.base(x), self._base_weights())
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[-1] != self.in_features:
+            raise InvalidInput(f"x has shape {tuple(x.shape)}: give (..., {self.in_features})")
 
     def _splines(self, x: Tensor) -> Tensor:
         if self.local:
@@ -159,24 +164,14 @@ class KANLinear(nn.Module):
         )
         return summed.reshape(*x.shape[:-1], self.out_features)
 
-    def _spline_weights(self) -> Tensor:
+    def _spline_weights(self, coefficients: Tensor | None = None) -> Tensor:
         """(out, in, size)."""
         scale = self.spline_scale if self.is_whole else self.spline_scale * self.mask
-        return self.basis.weights(self.coefficients) * scale[..., None]
+        return self.basis.weights(self.coefficients if coefficients is None else coefficients) * scale[..., None]
 
     def _base_weights(self) -> Tensor:
         """(out, in)."""
         return self.base_scale if self.is_whole else self.base_scale * self.mask
-
-    def _compiled(self) -> Any:
-        found = self.__dict__.get("_by_compiler")
-        if found is None:
-            found = self.__dict__["_by_compiler"] = torch.compile(self._forward)
-        return found
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy compiles for itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_by_compiler"}
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         grid = state_dict.get(f"{prefix}basis.breakpoints")

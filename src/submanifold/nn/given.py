@@ -1,0 +1,199 @@
+"""Networks of the user's own, in the places where a model has one of ours by name.
+
+`network=` is a name; a module; a callable that makes a module for an input shape and an output shape; or a mapping from
+roles, the names of a model's networks, to any of these. Modules are taken as they are and not copied, as by
+`nn.Sequential`: training the model trains them, and models that are given the same module share it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from submanifold.errors import InvalidInput
+
+__all__ = [
+    "Maker",
+    "NetworkLike",
+    "OneNetwork",
+    "begun_at_zero",
+    "given_network",
+    "is_given",
+    "made_network",
+    "network_for",
+    "require_shape",
+    "word",
+]
+
+Maker = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
+"""Called with the shapes of one input and of one output, without the batch."""
+OneNetwork = str | nn.Module | Maker
+NetworkLike = OneNetwork | Mapping[str, OneNetwork]
+
+
+def network_for(network: NetworkLike, role: str, roles: Sequence[str]) -> OneNetwork:
+    """What `network` says of one of a model's networks; "auto" where a mapping says nothing of it.
+
+    Raises:
+        InvalidInput: for a mapping with other keys than `roles`, or one module for several of them.
+    """
+    several = len(roles) > 1
+    listed = "{" + ", ".join(f'"{known}": ...' for known in roles) + "}"
+    if isinstance(network, Mapping):
+        for key in network:
+            if key not in roles:
+                raise InvalidInput(f"network has the key {key!r}: give a mapping such as {listed}")
+        modules = [id(value) for value in network.values() if isinstance(value, nn.Module)]
+        if len(set(modules)) < len(modules):
+            raise InvalidInput(f"network has one module for several roles: give each its own, {listed}")
+        return network.get(role, "auto")
+    if isinstance(network, nn.Module) and several:
+        raise InvalidInput(
+            f"network={word(network)} is one module where the model has {len(roles)} networks: give {listed}, or a "
+            "callable that makes a module for an input shape and an output shape"
+        )
+    return network
+
+
+def is_given(network: object) -> bool:
+    """Whether it is a module or makes one, and not a name."""
+    return callable(network)
+
+
+def given_network(
+    network: NetworkLike,
+    in_shape: Sequence[int],
+    out_shape: Sequence[int],
+    *,
+    more: Sequence[Sequence[int]] = (),
+    role: str = "network",
+) -> nn.Module:
+    """The module, which `is_given`, once a trial pass has shown that it maps (n, *in_shape) to (n, *out_shape).
+
+    Args:
+        network: a module, or what makes one.
+        in_shape: of its first argument, without the batch.
+        out_shape: of what it says.
+        more: shapes of further arguments.
+        role: what messages call it.
+
+    Raises:
+        InvalidInput: for other shapes, or a callable that makes no module.
+    """
+    module = made_network(network, in_shape, out_shape, role=role)
+    require_shape(module, [in_shape, *more], out_shape, role=role)
+    return module
+
+
+def made_network(
+    network: NetworkLike, in_shape: Sequence[int], out_shape: Sequence[int], *, role: str = "network"
+) -> nn.Module:
+    """The module, or what a callable makes of the shapes; it has not been tried.
+
+    Raises:
+        InvalidInput: for a callable that makes no module.
+    """
+    if isinstance(network, nn.Module):
+        return network
+    return _made(network, tuple(in_shape), tuple(out_shape), role)
+
+
+class _Begun(nn.Module):
+    """The network times a number for each output channel that begins at zero and is learned (Bachlechner et al. 2020,
+    arXiv 2003.04887)."""
+
+    def __init__(self, network: nn.Module, out_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.gate = nn.Parameter(torch.zeros(out_shape[0], *[1] * (len(out_shape) - 1)))
+
+    def forward(self, *arguments: Tensor) -> Tensor:
+        output: Tensor = self.gate * self.network(*arguments)
+        return output
+
+
+def begun_at_zero(
+    network: NetworkLike,
+    in_shape: Sequence[int],
+    out_shape: Sequence[int],
+    *,
+    more: Sequence[Sequence[int]] = (),
+    role: str = "network",
+) -> nn.Module:
+    """As `given_network`, with outputs that are zero at first.
+
+    Raises:
+        InvalidInput: as `given_network`.
+    """
+    return _Begun(given_network(network, in_shape, out_shape, more=more, role=role), out_shape)
+
+
+@torch.no_grad()
+def require_shape(
+    module: nn.Module, in_shapes: Sequence[Sequence[int]], out_shape: Sequence[int], *, role: str, integers: int = 0
+) -> None:
+    """Refuse a module that does not map arguments (n, *in_shape), zeros, to (n, *out_shape); the last `integers` of
+    them are of that kind."""
+    n = 2
+    floats = len(in_shapes) - integers
+    arguments = [
+        torch.zeros(n, *shape, dtype=torch.get_default_dtype() if i < floats else torch.int64)
+        for i, shape in enumerate(in_shapes)
+    ]
+    shown = ", ".join(_batch(shape) for shape in in_shapes)
+    wanted = f"give one that maps {shown} to {_batch(out_shape)}"
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        said = module.eval()(*arguments)
+    except Exception as error:  # whatever a module of the user's own raises
+        raise InvalidInput(
+            f"network gives {word(module)} as {role}, which fails ({_reason(error)}): {wanted}"
+        ) from error
+    finally:
+        for part, trains in modes:
+            part.training = trains
+    if not isinstance(said, Tensor) or tuple(said.shape) != (n, *out_shape):
+        what = _batch(said.shape[1:]) if isinstance(said, Tensor) and said.shape[:1] == (n,) else _of(said)
+        raise InvalidInput(f"network gives {word(module)} as {role}, which maps {shown} to {what}: {wanted}")
+
+
+def word(network: object) -> str:
+    """What messages and files call a module, or what makes one."""
+    named = network if inspect.isroutine(network) or isinstance(network, type) else type(network)
+    return named.__qualname__
+
+
+def _made(network: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], role: str) -> nn.Module:
+    try:
+        inspect.signature(network).bind(in_shape, out_shape)
+    except TypeError:
+        raise InvalidInput(
+            f"network gives {word(network)} as {role}, which is not called with two shapes: give a module, or a "
+            "callable of the shapes of an input and of an output"
+        ) from None
+    try:
+        made = network(in_shape, out_shape)
+    except Exception as error:  # whatever a callable of the user's own raises
+        raise InvalidInput(
+            f"network gives {word(network)} as {role}, which makes no module for {in_shape} and {out_shape} "
+            f"({_reason(error)}): give one that does, or a module"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise InvalidInput(f"network gives {word(network)} as {role}, which makes {_of(made)}: give one of modules")
+    return made
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _batch(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, ('n', *shape)))})" if shape else "(n,)"
+
+
+def _of(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
