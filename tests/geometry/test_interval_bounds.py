@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from submanifold.errors import InvalidInput
 from submanifold.geometry import interval_bounds, lipschitz_lower_bound, lipschitz_upper_bound
@@ -30,7 +31,16 @@ def said(module, points):
     return flat.unflatten(0, points.shape[:2])
 
 
+def parametrised(parametrisation, layer):
+    parametrisation(layer)
+    return nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(6, 2))
+
+
 NETWORKS = {
+    "weight norm": (lambda: parametrised(parametrizations.weight_norm, nn.Linear(3, 6)), (3,)),
+    "spectral norm": (lambda: parametrised(parametrizations.spectral_norm, nn.Linear(3, 6)), (3,)),
+    "orthogonal": (lambda: parametrised(parametrizations.orthogonal, nn.Linear(3, 6)), (3,)),
+    "weight norm of images": (lambda: parametrised(parametrizations.weight_norm, nn.Conv1d(2, 3, 2)), (2, 3)),
     "mlp": (lambda: MLP([3, 8, 8, 2]), (3,)),
     "kan decoder of images": (lambda: decoder("kan", 3, (2, 3, 4), (6,)), (3,)),
     "kan encoder of images": (lambda: encoder("kan", (2, 3, 4), 3, (6,)), (2, 3, 4)),
@@ -45,7 +55,7 @@ NETWORKS = {
 def test_nothing_is_said_outside(name, seed):
     make, shape = NETWORKS[name]
     torch.manual_seed(seed)
-    module, (low, high) = make().double(), boxes(shape, seed=seed)
+    module, (low, high) = make().double().eval(), boxes(shape, seed=seed)
     least, most = interval_bounds(module, low, high)
     seen = said(module, inside(low, high, seed=seed))
     assert least.shape == seen.shape[1:]
@@ -60,7 +70,7 @@ def test_nothing_is_said_outside(name, seed):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_point_is_a_box(name):
     make, shape = NETWORKS[name]
-    module, x = make().double(), torch.randn(5, *shape, dtype=torch.float64)
+    module, x = make().double().eval(), torch.randn(5, *shape, dtype=torch.float64)
     for bound in interval_bounds(module, x, x):
         torch.testing.assert_close(bound, module(x).detach(), rtol=1e-9, atol=1e-9)
 
@@ -133,11 +143,37 @@ def hooked():
     return module
 
 
+def replaced():
+    module = nn.Linear(3, 3)
+    module.forward = lambda x: 10 * x
+    return module
+
+
+@pytest.mark.parametrize("module", [nn.Softplus(), nn.Softplus(beta=50.0)], ids=str)
+def test_bounds_of_softplus_hold_where_torch_takes_the_number_for_it(module):
+    at = torch.linspace(19.9, 20.1, 2001, dtype=torch.float64)[:, None] / module.beta
+    least, most = interval_bounds(module, at[:-1], at[1:])
+    assert (least <= module(at[:-1])).all()
+    assert (most >= module(at[:-1])).all()
+
+
+def test_boxes_stay_as_they_are():
+    low, high = boxes((3,))
+    before = low.clone(), high.clone()
+    for layer in (nn.LeakyReLU(0.1, inplace=True), nn.ReLU(inplace=True)):
+        for module in (layer, nn.Sequential(nn.Unflatten(1, (1, 3)), layer), nn.Sequential(nn.Flatten(), layer)):
+            interval_bounds(module, low, high)
+    assert torch.equal(low, before[0])
+    assert torch.equal(high, before[1])
+
+
 @pytest.mark.parametrize(
     "module",
     [
         Doubled(3, 3),
         hooked(),
+        replaced(),
+        nn.Softplus(threshold=1.0),
         nn.Softmax(dim=1),
         nn.Dropout(),
         nn.GELU(approximate="tanh"),
@@ -155,3 +191,7 @@ def test_what_are_no_boxes_is_refused():
     for ends in ((high, low), (low[:1], high), (low * torch.inf, high)):
         with pytest.raises(InvalidInput, match="low and high make no boxes"):
             interval_bounds(nn.Linear(3, 1), *ends)
+    with pytest.raises(InvalidInput, match=r"\(6, 3\), which the network fails on"):
+        interval_bounds(nn.Linear(2, 1), low, high)
+    with pytest.raises(InvalidInput, match="parts"):
+        interval_bounds(nn.Linear(3, 1), low, high, parts=0)

@@ -1,10 +1,12 @@
 """Models of KANs: every one that takes a network by name takes "kan", trains, samples, and is saved."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 from model_cases import fit_briefly, low_rank_data, make
+from torch import nn
 
 import submanifold as sm
 from submanifold import models
@@ -88,6 +90,49 @@ def test_means_of_levels_are_within_their_bounds(name):
     assert (most - least).amin() < 4  # and something is said
     for bound in model.decode_bounds(centre, centre):
         torch.testing.assert_close(bound, model.decode(centre).detach(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [0.1, 10.0, 1000.0])
+def test_means_of_levels_are_bounded_on_wide_boxes(size):
+    torch.manual_seed(0)
+    model = make("categorical-vae", (3,), hidden=(6,), levels=200).double()
+    model.prepare(65536.0 * torch.arange(200).repeat(3, 1).mT.double())
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(4)
+    least, most = model.decode_bounds(torch.full((3, 2), -size), torch.full((3, 2), size))
+    with torch.no_grad():
+        seen = model.decode(size * (2 * torch.rand(1000, 2, dtype=torch.float64) - 1))
+    assert (least[0] <= seen).all()
+    assert (seen <= most[0]).all()
+    assert (least >= -1).all()  # beyond the levels by a millionth of them at most
+    assert (most <= 65536 * 199 + 1).all()
+
+
+def test_the_largest_mean_of_levels_is_that_of_the_best_split():
+    from submanifold.models.discrete_vae import _largest_mean
+
+    generator = torch.Generator().manual_seed(0)
+    low = 30 * torch.randn(5, 7, 3, dtype=torch.float64, generator=generator)
+    high = low + 40 * torch.rand(5, 7, 3, dtype=torch.float64, generator=generator)
+    at = torch.linspace(-1, 1, 7, dtype=torch.float64)
+    ends = torch.cartesian_prod(*7 * [torch.tensor([0.0, 1.0], dtype=torch.float64)])  # (128, 7)
+    logits = low[:, None] + ends[:, :, None] * (high - low)[:, None]  # (5, 128, 7, 3)
+    best = torch.einsum("nald,l->nad", logits.softmax(dim=2), at).amax(dim=1)
+    found = _largest_mean(low, high, at)
+    assert (found >= best).all()
+    torch.testing.assert_close(found, best, rtol=1e-10, atol=1e-12)
+
+
+def test_bounds_hold_for_data_far_from_zero():
+    model = make("autoencoder", (2,), network={"encoder": nn.Identity(), "decoder": nn.Identity()}, full_latent=True)
+    model.prepare(1e8 + torch.randn(100, 2).double())
+    z = torch.randn(50, 2, dtype=torch.float64)
+    least, most = model.decode_bounds(z, z)
+    mean, scale = (float(getattr(model.preprocess.maps[0], name)[0]) for name in ("mean", "scale"))
+    for i, value in enumerate(z[:, 0].tolist()):
+        exact = Fraction(value) * Fraction(scale) + Fraction(mean)
+        assert Fraction(float(least[i, 0])) <= exact <= Fraction(float(most[i, 0]))
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -247,6 +247,15 @@ def test_threads_are_given_back_after_limits_that_overlap():
         assert of_blas() == before
 
 
+@pytest.fixture
+def interruptible():
+    """Shells start what runs in the background with interruptions ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("options", [{"n_jobs": 1}, {"n_jobs": 2}, {"metric": "manhattan", "n_jobs": 2}])
 def test_an_interruption_gets_through_and_leaves_no_threads(options):
     X, before, sent = _normal(12_000, 600), threading.active_count(), []

@@ -244,6 +244,18 @@ def test_kans_and_mlps_are_compared_on_images_of_ones_own(tmp_path):
         run("kan-models", seeds=1, steps=2, data=(str(tmp_path / "bare.npy"),), models=("vae",))
 
 
+def test_kans_of_equal_size_are_found_for_every_model():
+    from submanifold.reproduce import kan_models
+
+    for model, (_, hidden) in kan_models.MODELS.items():
+        widths = kan_models._widths_of_equal_size(model, (3,), 1)
+        sizes = [
+            sum(p.numel() for p in kan_models._make(model, (3,), 1, *network).parameters())
+            for network in (("mlp", hidden), ("kan", widths))
+        ]
+        assert sizes[1] == pytest.approx(sizes[0], rel=0.15)
+
+
 def test_kans_and_mlps_are_compared_at_equal_size():
     outcome = run("kan-models", seeds=2, steps=3, data=("circle", "coil"), models=("vae",))
     runs = [row for row in outcome.rows if "network" in row and row["data"] == "circle"]

@@ -38,10 +38,21 @@ class Map(nn.Module, ABC):
         """x = T^{-1}(u)."""
 
     def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds of T^{-1} on boxes, (n, *data_shape) each: T moves each coordinate by a monotone function, or says
-        its own."""
+        """Bounds of T^{-1} on boxes, (n, *data_shape) each, in exact arithmetic.
+
+        Here they are those of a T that moves each coordinate by a rising function.
+        """
         ends = self.inverse(low), self.inverse(high)
-        return torch.minimum(*ends), torch.maximum(*ends)
+        return self._widened(*ends, torch.maximum(ends[0].abs(), ends[1].abs()))
+
+    def _widened(self, low: Tensor, high: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds wider by what may have been rounded where numbers were of a `size`, or of that of T^{-1}(0)."""
+        slack = 32 * torch.finfo(low.dtype).eps * (size + 2 * self._largest_term())
+        return low - slack, high + slack
+
+    def _largest_term(self) -> Tensor:
+        """The largest number that is added in T^{-1}, whatever u is."""
+        return torch.zeros(())
 
     @abstractmethod
     def log_det(self, x: Tensor) -> Tensor:
@@ -68,6 +79,9 @@ class _Affine(Map):
 
     def inverse(self, u: Tensor) -> Tensor:
         return u * self.scale + self.mean
+
+    def _largest_term(self) -> Tensor:
+        return self.mean.abs()
 
     def log_det(self, x: Tensor) -> Tensor:
         batch = x.shape[: x.ndim + self.event_dims[0]]
@@ -141,9 +155,13 @@ class Whiten(Map):
         return self._mixed(self.directions * self.deviations, u) + self.mean
 
     def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        middle = self.inverse(0.5 * (low + high))
-        reach = self._mixed((self.directions * self.deviations).abs(), 0.5 * (high - low))
-        return middle - reach, middle + reach
+        matrix = self.directions * self.deviations
+        middle, reach = self.inverse(0.5 * (low + high)), self._mixed(matrix.abs(), 0.5 * (high - low))
+        size = len(matrix) * self._mixed(matrix.abs(), torch.maximum(low.abs(), high.abs()))
+        return self._widened(middle - reach, middle + reach, size)
+
+    def _largest_term(self) -> Tensor:
+        return self.mean.abs()
 
     def _mixed(self, matrix: Tensor, x: Tensor) -> Tensor:
         """A matrix times the features of each point."""
@@ -224,6 +242,9 @@ class Logit(Map):
     def inverse(self, u: Tensor) -> Tensor:
         return self.low + self.width * (torch.sigmoid(u) - self.alpha) / (1 - 2 * self.alpha)
 
+    def _largest_term(self) -> Tensor:
+        return self.low.abs() + self.width
+
     def log_det(self, x: Tensor) -> Tensor:
         v = self._unit(x)
         inside = ((v > 0) & (v < 1)).all(self.event_dims)  # (...,)
@@ -286,6 +307,9 @@ class Lattice(Map):
 
     def inverse(self, u: Tensor) -> Tensor:
         return self.low + (u + 1) / 2 * (self.levels - 1) * self.step
+
+    def _largest_term(self) -> Tensor:
+        return self.low.abs() + self.levels * self.step
 
     def log_det(self, x: Tensor) -> Tensor:
         batch = x.shape[: x.ndim + self.event_dims[0]]

@@ -113,7 +113,7 @@ class Preprocess(nn.Module):
         return u
 
     def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds of T^{-1} on boxes, (n, *data_shape) each, up to rounding."""
+        """Bounds of T^{-1} on boxes, (n, *data_shape) each, in exact arithmetic."""
         self.require_fitted()
         for step in reversed(self._steps):
             low, high = step.inverse_bounds(low, high)

@@ -9,14 +9,15 @@ those of several in a row grow, since what they see is taken for unrelated (Gowa
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
-from submanifold.geometry.modules import CONVOLUTIONS, RESHAPING, computes
+from submanifold.geometry.modules import CONVOLUTIONS, RESHAPING, computes, is_overridden
 from submanifold.nn.activations import activation_range
 from submanifold.nn.kan.channels import ChannelKAN
 from submanifold.nn.kan.intervals import layer_bounds
@@ -45,13 +46,20 @@ def interval_bounds(module: nn.Module, low: Tensor, high: Tensor, *, parts: int 
         lower and upper bounds, float64, of the shape of its output.
 
     Raises:
-        InvalidInput: for boxes that are not finite, of two shapes, or with `low` above `high`; or for a module of which
-            no bounds are known.
+        InvalidInput: for boxes that are not finite, of two shapes, not such as the network takes, or with `low` above
+            `high`; or for a module of which no bounds are known.
     """
+    check_int(parts, name="parts")
     low, high = low.double(), high.double()
     if low.shape != high.shape or not bool((low <= high).all()) or not bool((low.isfinite() & high.isfinite()).all()):
         raise InvalidInput("low and high make no boxes: give finite ones, as many of each, and low not above high")
-    return _through(module, (low, high), parts)
+    try:
+        return _through(module, (low, high), parts)
+    except RuntimeError as error:  # torch's, of shapes that do not fit
+        reason = " ".join(str(error).split())
+        raise InvalidInput(
+            f"low and high have shape {tuple(low.shape)}, which the network fails on: {reason}"
+        ) from error
 
 
 def _through(module: nn.Module, box: Box, parts: int) -> Box:
@@ -59,7 +67,7 @@ def _through(module: nn.Module, box: Box, parts: int) -> Box:
     if callable(offered):
         bounds: Box = offered(*box)
         return bounds
-    if module._forward_hooks or module._forward_pre_hooks:
+    if is_overridden(module):
         raise _unknown(module)
     if isinstance(module, nn.Sequential) and computes(module, nn.Sequential):
         for child in module:
@@ -76,7 +84,7 @@ def _through(module: nn.Module, box: Box, parts: int) -> Box:
         low, high = _through(module.kan, (box[0].movedim(1, -1), box[1].movedim(1, -1)), parts)
         return low.movedim(-1, 1), high.movedim(-1, 1)
     if type(module) in RESHAPING or (isinstance(module, nn.Dropout) and not module.training):
-        return module(box[0]), module(box[1])
+        return module(box[0].clone()), module(box[1].clone())  # which some do in place
     found = activation_range(module, *box)
     if found is None:
         raise _unknown(module)
@@ -87,14 +95,24 @@ def _affine(module: Any, box: Box) -> Box:
     """Of a layer whose output is affine in its input: nothing but its weight, and its bias, makes it."""
     if getattr(module, "padding_mode", "zeros") != "zeros":
         raise _unknown(module)
-    exact = copy.deepcopy(module).double()
+    weight, bias = module.weight.double(), None if module.bias is None else module.bias.double()
     centre, reach = 0.5 * (box[0] + box[1]), 0.5 * (box[1] - box[0])
-    middle = exact(centre)
-    exact.weight.abs_()
-    if exact.bias is not None:
-        exact.bias.zero_()
-    spread = exact(reach)
-    return _widened(middle - spread, middle + spread, exact(centre.abs()) + spread, exact.weight.numel())
+    middle = _applied(module, centre, weight, bias)
+    spread, size = (_applied(module, x, weight.abs(), None) for x in (reach, centre.abs()))
+    return _widened(middle - spread, middle + spread, size + spread, weight.numel())
+
+
+def _applied(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What the layer would say with these parameters, which may be made of others in the layer itself."""
+    if isinstance(module, nn.Linear):
+        return functional.linear(x, weight, bias)
+    if not isinstance(module, nn.modules.conv._ConvTransposeNd):
+        convolved: Tensor = module._conv_forward(x, weight, bias)
+        return convolved
+    transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)
+    layout: Any = (module.stride, module.padding, module.output_padding, module.groups, module.dilation)
+    said: Tensor = transposed[weight.ndim - 3](x, weight, bias, *layout)
+    return said
 
 
 def _widened(least: Tensor, most: Tensor, size: Tensor | float, operations: int = 8) -> Box:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from submanifold.geometry.jacobians import jacobian
-from submanifold.geometry.modules import CONVOLUTIONS, RESHAPING, computes
+from submanifold.geometry.modules import CONVOLUTIONS, RESHAPING, computes, is_overridden
 from submanifold.geometry.operator_norms import convolution_norm, round_up, spectral_norm
 from submanifold.geometry.spectrum import singular_values
 from submanifold.nn.activations import activation_lipschitz
@@ -38,7 +38,7 @@ def lipschitz_upper_bound(module: nn.Module) -> float:
     offered = getattr(module, "lipschitz_bound", None)
     if callable(offered):
         return float(offered())
-    if module._forward_hooks or module._forward_pre_hooks:
+    if is_overridden(module):
         return math.inf
     if isinstance(module, nn.Sequential) and computes(module, nn.Sequential):
         bounds = [lipschitz_upper_bound(child) for child in module]

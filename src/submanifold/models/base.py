@@ -274,10 +274,10 @@ class Model(nn.Module):
         """Check data from outside and bring it to the model's shape, device and dtype, (n, *data_shape)."""
         return check_tensor(x, self.data_shape, name=name).to(self.device, self.dtype)
 
-    def receive_latents(self, z: Any) -> Tensor:
+    def receive_latents(self, z: Any, *, name: str = "z") -> Tensor:
         """Check latents from outside and bring them to the model's device and dtype, (n, latent_dim)."""
         latent_dim: int = getattr(self, "latent_dim")  # noqa: B009  (only models that encode have one)
-        return check_tensor(z, (latent_dim,), name="z").to(self.device, self.dtype)
+        return check_tensor(z, (latent_dim,), name=name).to(self.device, self.dtype)
 
     def prepare(self, x: Tensor) -> None:
         """Fit what is read off the training data at once (preprocessing), before the first step."""

@@ -161,17 +161,23 @@ def _largest_mean(low: Tensor, high: Tensor, at: Tensor) -> Tensor:
     D) each.
 
     It rises with the logits of the numbers above it and falls with the others: so those are all at their largest and
-    these at their least, from some number on.
+    these at their least, from some number on. Sums are kept as logarithms, so that none vanishes, and what is returned
+    is larger than all that rounding may have taken off.
     """
+
+    def summed(log_factor: Tensor) -> Tensor:
+        """The logarithm of sums with each split, (n, L, D)."""
+        below = (low + log_factor).logcumsumexp(dim=1)
+        below = torch.cat([torch.full_like(below[:, :1], -torch.inf), below[:, :-1]], dim=1)
+        return torch.logaddexp(below, (high + log_factor).flip(1).logcumsumexp(dim=1).flip(1))
+
     top = high.amax(dim=1, keepdim=True)
-    small, large = (low - top).exp(), (high - top).exp()  # (n, L, D)
-
-    def summed(factor: Tensor | float) -> Tensor:
-        below, above = factor * small, factor * large
-        return below.cumsum(dim=1) - below + above.flip(1).cumsum(dim=1).flip(1)
-
-    means: Tensor = summed(at[:, None]) / summed(1.0)
-    return means.amax(dim=1)
+    low, high = low - top, high - top
+    weight, moment = summed(torch.zeros_like(at[:, None])), summed((at - at[0]).log()[:, None])
+    eps = torch.finfo(at.dtype).eps
+    error = 4 * eps * (len(at) + 8) * (1 + weight.abs() + moment.abs())  # of logarithms of sums of so many terms
+    above: Tensor = ((moment - weight).exp() * (1 + error)).amax(dim=1)
+    return at[0] + above + 4 * eps * (at[0].abs() + above)
 
 
 preset(

@@ -28,9 +28,6 @@ __all__ = [
     "normal",
 ]
 
-_ROUNDING = 1e-13
-"""By which share bounds are wider than computed in float64."""
-
 
 def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = False) -> int:
     """Refuse a `latent_dim` that is not below `ambient_dim`, or with `full_latent` above it.
@@ -80,10 +77,8 @@ class LatentModel(Model):
             InvalidInput: for what are no boxes, or a decoder of which no bounds are known.
         """
         exact = copy.deepcopy(self).double().eval()
-        decoded = exact._bounds_of_decoded(exact.receive_latents(low), exact.receive_latents(high), parts)
-        least, most = exact.preprocess.inverse_bounds(*decoded)
-        slack = _ROUNDING * (1 + torch.maximum(least.abs(), most.abs()))
-        return least - slack, most + slack
+        low, high = exact.receive_latents(low, name="low"), exact.receive_latents(high, name="high")
+        return exact.preprocess.inverse_bounds(*exact._bounds_of_decoded(low, high, parts))
 
     def _bounds_of_decoded(self, low: Tensor, high: Tensor, parts: int) -> tuple[Tensor, Tensor]:
         """Bounds in preprocessed units, (n, *data_shape) each."""

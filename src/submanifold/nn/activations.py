@@ -53,6 +53,9 @@ _LOWEST: dict[type[nn.Module], float] = {
 }
 """Where each activation is least; it falls before and rises after."""
 
+_STEP = 2.1e-9
+r"""By how much softplus falls where torch takes x for it, at x = 20 / \beta, times \beta: log(1 + e^{-20})."""
+
 
 def activation(name: str) -> nn.Module:
     """A new module of the activation called `name`.
@@ -72,6 +75,8 @@ def activation_lipschitz(module: nn.Module) -> float | None:
         return max(1.0, abs(module.negative_slope))
     if type(module) is nn.GELU and module.approximate != "none":
         return None
+    if _jumps(module):
+        return None
     return _LIPSCHITZ.get(type(module))
 
 
@@ -80,7 +85,13 @@ def activation_range(module: nn.Module, low: Tensor, high: Tensor) -> tuple[Tens
     it is not a known one."""
     lowest = _LOWEST.get(type(module))
     falls = min(getattr(module, "alpha", 0.0), getattr(module, "negative_slope", 0.0)) < 0
-    if lowest is None or falls or getattr(module, "approximate", "none") != "none":
+    if lowest is None or falls or getattr(module, "approximate", "none") != "none" or _jumps(module):
         return None
+    slack = _STEP / module.beta if type(module) is nn.Softplus else 0.0
     least = module(torch.minimum(torch.maximum(torch.full_like(low, lowest), low), high))
-    return least, torch.maximum(module(low), module(high))
+    return least - slack, torch.maximum(module(low.clone()), module(high.clone())) + slack  # some work in place
+
+
+def _jumps(module: nn.Module) -> bool:
+    """Whether it is a softplus for which torch takes x where they differ."""
+    return type(module) is nn.Softplus and (module.threshold < 20 or module.beta <= 0)

@@ -19,12 +19,13 @@ def done(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> Iterato
     from joblib import Parallel, delayed
 
     start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of threads in child processes
-        results = Parallel(n_jobs=-1, return_as="generator")(delayed(function)(*job) for job in jobs)
-        for count, result in enumerate(results, 1):
-            yield result
-            _tell(count, len(jobs), time.perf_counter() - start)
+    results = Parallel(n_jobs=-1, return_as="generator")(delayed(function)(*job) for job in jobs)
+    for count in range(1, len(jobs) + 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of threads in child processes
+            result = next(results)
+        yield result
+        _tell(count, len(jobs), time.perf_counter() - start)
 
 
 def _tell(count: int, total: int, seconds: float) -> None:
