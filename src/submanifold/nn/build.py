@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from submanifold.checks import check_choice, check_ints
 from submanifold.errors import InvalidInput
@@ -14,7 +15,7 @@ from submanifold.nn.conditional import Denoiser
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
 from submanifold.nn.denoiser_mlp import DenoiserKAN, DenoiserMLP
 from submanifold.nn.foreign import DiffusersNetwork, is_of_diffusers
-from submanifold.nn.given import OneNetwork, given_network, is_given, made_network, require_shape
+from submanifold.nn.given import OneNetwork, given_network, is_given, made_network, require_shape, word
 from submanifold.nn.kan.network import inner_kan
 from submanifold.nn.mlp import MLP
 from submanifold.nn.spatial import SpatialDecoder, SpatialEncoder
@@ -144,7 +145,7 @@ def denoiser(
     network: OneNetwork, data_shape: Sequence[int], *, hidden: Sequence[int] | None = None, classes: int = 0
 ) -> nn.Module:
     """A network that maps points (n, *data_shape), their noise levels (n,) and, if there are classes, their labels (n,)
-    to (n, *data_shape).
+    to (n, *data_shape). Labels are integers in [0, classes), or `classes` for points without one.
 
     Args:
         network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise; or a module, which is taken as it
@@ -157,7 +158,7 @@ def denoiser(
 
     Raises:
         InvalidInput: for an unknown network, one of images on data that are none, widths that it cannot have, or a
-            module that maps other shapes.
+            module that maps other shapes or has no room for the label `classes`.
     """
     shape = tuple(data_shape)
     if is_given(network):
@@ -165,6 +166,8 @@ def denoiser(
         if is_of_diffusers(module):
             module = DiffusersNetwork(module, classes)
         require_shape(module, [shape, (), ()][: 3 if classes else 2], shape, role="denoiser", integers=classes > 0)
+        if classes:
+            _require_room(module, shape, classes)
         return module
     network = check_choice(str(network), ["auto", *DENOISERS], name="network")
     if network == "auto":
@@ -174,3 +177,27 @@ def denoiser(
             f'network={network!r} is not accepted for data of shape {shape}: it works on images, give "mlp" or "kan"'
         )
     return DENOISERS[network](shape, hidden, classes)
+
+
+class _Unlabelled(nn.Module):
+    """A denoiser that is told no labels."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = classes
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        output: Tensor = self.network(x, level, torch.full((len(x),), self.classes, device=x.device))
+        return output
+
+
+def _require_room(module: nn.Module, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a denoiser that has been shown to take the label 0, but does not take `classes`."""
+    try:
+        require_shape(_Unlabelled(module, classes), [shape, ()], shape, role="denoiser")
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"network gives {word(module)} as denoiser, which fails for the label {classes}: give one with room for "
+            f"{classes + 1} labels, one more than classes, for points without a label"
+        ) from error

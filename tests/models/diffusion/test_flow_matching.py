@@ -9,7 +9,6 @@ import pytest
 import torch
 from model_cases import check_learns_the_circle
 from scipy.stats import norm
-from torch.nn.utils import vector_to_parameters
 
 import submanifold as sm
 from submanifold.data import Dataset
@@ -19,6 +18,8 @@ from submanifold.models.diffusion.couplings import optimal_pairs
 from submanifold.models.diffusion.diffusion import Diffusion
 from submanifold.models.diffusion.levels import TRAINING_LEVELS
 from submanifold.models.diffusion.paths import PATHS, PREDICTIONS
+from submanifold.nn.kan import GridSchedule, refine
+from submanifold.nn.kan.grids import spline_layers
 
 WIDTH = 0.5
 """Deviation of the Gaussian whose denoiser is known."""
@@ -252,7 +253,7 @@ def reflowed(seed, **kwargs):
     settings = {"steps": 500, "learning_rate": 3e-3, "ema": 0.99, "held_out": 0, "seed": seed}
     sm.fit(after, crossing_classes(seed=seed), **settings, evaluate_every=500, progress=False)
     before = copy.deepcopy(after)
-    vector_to_parameters(after.teacher, before.network.parameters())
+    before.network = after.teacher.of(after.network)
     return before, after
 
 
@@ -323,26 +324,85 @@ class Cut(Exception):
     """A crash."""
 
 
-@pytest.mark.parametrize("crash", [("fit", 20), ("reflow 1", 0), ("reflow 1", 20), ("reflow 2", 10)])
-def test_a_reflow_of_classes_resumes_to_the_bit(crash, tmp_path):
-    data = crossing_classes(200)
-    settings = {"steps": 30, "batch_size": 32, "ema": 0.9, "evaluate_every": 10, "checkpoint_every": 7}
-
-    def fitted(run, seed=0, **kwargs):
-        torch.manual_seed(seed)  # the weights that a resumed run is given do not matter
-        model = CoupledFlow((1,), reflows=2, classes=2, hidden=(16,), sample_steps=5)
-        sm.fit(model, data, run=tmp_path / run, **settings, **kwargs, progress=False)
-        return model
+def check_resumes(fitted, crash):
+    """`fitted(run, seed, callback)`, whose weights differ at first by `seed`, comes to the same bits after a crash."""
 
     def crashing(event):
         if (event.stage, event.step) == crash or (crash[1] == 0 and event.stage == crash[0]):
             raise Cut
 
-    whole = fitted("whole").state_dict()
+    whole = fitted("whole", 0).state_dict()
     with pytest.raises(Cut):
-        fitted("cut", callbacks=[crashing])
-    again = fitted("cut", seed=1).state_dict()
+        fitted("cut", 0, crashing)
+    again = fitted("cut", 1).state_dict()
+    assert whole.keys() == again.keys()
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+@pytest.mark.parametrize("crash", [("fit", 20), ("reflow 1", 0), ("reflow 1", 20), ("reflow 2", 10)])
+def test_a_reflow_of_classes_resumes_to_the_bit(crash, tmp_path):
+    settings = {"steps": 30, "batch_size": 32, "ema": 0.9, "evaluate_every": 10, "checkpoint_every": 7}
+
+    def fitted(run, seed, *callbacks):
+        torch.manual_seed(seed)
+        model = CoupledFlow((1,), reflows=2, classes=2, hidden=(16,), sample_steps=5)
+        sm.fit(model, crossing_classes(200), run=tmp_path / run, **settings, callbacks=callbacks, progress=False)
+        return model
+
+    check_resumes(fitted, crash)
+
+
+class Normalised(torch.nn.Module):
+    """Its state is more than parameters: it keeps means and variances of training."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(2, 8), torch.nn.BatchNorm1d(8), torch.nn.SiLU(), torch.nn.Linear(8, 1)
+        )
+
+    def forward(self, x_t, level):
+        return self.layers(torch.cat([x_t, level[:, None]], dim=1))
+
+
+CHANGING = {
+    "means": (Normalised, {}),
+    "grids that move": (lambda: "kan", {"update_until": 20}),
+    "grids that were refined": (lambda: "kan", {"refine": {5: 8}}),
+    "grids that are refined": (lambda: "kan", {"refine": {5: 8, 15: 12}}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_reflow_resumes_with_all_that_its_first_flow_was(name, tmp_path):
+    """Its pairs are made anew by a network whose state, and its shapes, have changed since."""
+    make, schedule = CHANGING[name]
+    settings = {"steps": {"fit": 10, "reflow 1": 30}, "batch_size": 32, "evaluate_every": 5, "checkpoint_every": 4}
+
+    def fitted(run, seed, *callbacks):
+        torch.manual_seed(seed)
+        model = CoupledFlow((1,), reflows=1, network=make(), hidden=(4,), sample_steps=5)
+        both = [GridSchedule(**schedule), *callbacks] if schedule else callbacks
+        sm.fit(model, crossing_classes(200).x, run=tmp_path / run, **settings, callbacks=both, progress=False)
+        return model
+
+    check_resumes(fitted, ("reflow 1", 20))
+
+
+def test_a_flow_is_saved_with_the_one_that_taught_it(tmp_path):
+    torch.manual_seed(0)
+    model = CoupledFlow((1,), reflows=1, network="kan", hidden=(4,), sample_steps=5)
+    model.prepare(torch.randn(50, 1))
+    refine(model.network, 8)
+    model._teach(torch.randn(50, 1))
+    refine(model.network, 12)
+    again = sm.load(sm.save(model, tmp_path))
+    x, level = torch.randn(2, 7, 1).unbind()
+    for ours, theirs in ((m.teacher.of(m.network), m.network) for m in (model, again)):
+        assert [layer.basis.intervals for layer in spline_layers(ours)] == [8] * len(spline_layers(ours))
+        assert [layer.basis.intervals for layer in spline_layers(theirs)] == [12] * len(spline_layers(theirs))
+    told = x, level[:, 0]
+    assert torch.equal(model.teacher.of(model.network)(*told), again.teacher.of(again.network)(*told))
 
 
 def test_a_law_of_latents_is_reflowed_by_class():

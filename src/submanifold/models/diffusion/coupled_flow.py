@@ -2,14 +2,12 @@ r"""Flow matching with noise that is chosen for the points: by optimal transport
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from submanifold.checks import check_choice, check_int
 from submanifold.geometry import jacobian
@@ -19,6 +17,7 @@ from submanifold.models.diffusion.levels import noise_levels
 from submanifold.models.diffusion.probability_flow import ProbabilityFlow
 from submanifold.models.diffusion.samplers import FLOW_SAMPLERS
 from submanifold.models.diffusion.score_model import require_similarity
+from submanifold.models.diffusion.snapshot import Snapshot
 from submanifold.models.latents import normal
 from submanifold.models.registry import preset, register
 from submanifold.nn.given import NetworkLike
@@ -61,7 +60,6 @@ class CoupledFlow(ProbabilityFlow):
     why = "it learns a flow from noise to the data, stopped at a level near zero; its velocity is no score"
 
     samplers = FLOW_SAMPLERS
-    teacher: Tensor
 
     def __init__(
         self,
@@ -106,7 +104,7 @@ class CoupledFlow(ProbabilityFlow):
         self.coupling = check_choice(coupling, COUPLINGS, name="coupling")
         self.reflows = check_int(reflows, name="reflows", low=0)
         if self.reflows:
-            self.register_buffer("teacher", parameters_to_vector(self.network.parameters()).detach().clone())
+            self.teacher = Snapshot(self.network)
 
     def stages(self) -> list[Stage]:
         stages = super().stages()
@@ -134,18 +132,16 @@ class CoupledFlow(ProbabilityFlow):
 
     def _teach(self, x: Tensor) -> None:
         """Keep the network as it is now, which is to make the pairs."""
-        self.teacher.copy_(parameters_to_vector(self.network.parameters()).detach())
+        self.teacher.keep(self.network)
 
     @torch.no_grad()
     def _own_pairs(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         r"""As many pairs of the kept flow, of these classes, (n, 2, D): a sample y and
         (y_{\sigma_max} - y) / \sigma_max."""
-        kept = copy.deepcopy(self.network)
-        vector_to_parameters(self.teacher, kept.parameters())
         levels = noise_levels(self.sample_steps, self.sigma_min, self.sigma_max, spacing=self.spacing, to_zero=True)
         start = self.reference.sample(len(x))
         start = start + self.sigma_max * normal(start.shape, start)
-        y = self.samplers[self.sampler](self._denoiser(labels, 0.0, kept), start, levels)
+        y = self.samplers[self.sampler](self._denoiser(labels, 0.0, self.teacher.of(self.network)), start, levels)
         return torch.stack([y, (start - y) / self.sigma_max], dim=1)
 
     def _reflow_loss(self, pairs: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -53,7 +53,8 @@ class ProbabilityFlow(Model):
         data_shape: (D,) or (channels, height, width).
         hidden: widths of the network, see `submanifold.nn.denoiser`; None for what suits the shape.
         network: "auto" (a U-Net for images, dense otherwise), "mlp", "kan", "unet" or "transformer", or a module,
-            called with x_t, \log \sigma / 4, and labels if there are classes, see `submanifold.nn.given`.
+            called with x_t, \log \sigma / 4, and labels if there are classes, see `submanifold.nn.given`: integers in
+            [0, classes), or `classes` for points without one.
         classes: number of classes that points may be labelled with, 0 for data without labels.
         unlabelled: share of points whose label is hidden in training, so that the model knows the law of all classes
             too (Ho & Salimans 2022, arXiv 2207.12598).
@@ -313,6 +314,9 @@ class ProbabilityFlow(Model):
 
     def _ask(self, x_t: Tensor, sigma: Tensor, labels: Tensor | None, network: torch.nn.Module | None = None) -> Tensor:
         """What the network says of points (n, D) under noise (n,), (n, D)."""
-        told = [x_t.reshape(-1, *self.data_shape), 0.25 * sigma.log(), *([labels] if self.classes else [])]
+        told = [x_t.reshape(-1, *self.data_shape), 0.25 * sigma.log()]
+        if self.classes:
+            unlabelled = torch.full((len(x_t),), self.classes, device=x_t.device)
+            told.append(unlabelled if labels is None else labels)
         said: Tensor = (network or self.network)(*told)
         return said.flatten(1)
