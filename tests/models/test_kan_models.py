@@ -52,7 +52,7 @@ def test_flows_of_latents_are_of_kans_too(name, part):
 
 
 @pytest.mark.parametrize(("shape", "options"), [((3,), {}), ((1, 2, 3), {}), ((1, 2, 3), {"preprocess": ["whiten"]})])
-@pytest.mark.parametrize("name", ["two-step", "vae", "gmmn"])
+@pytest.mark.parametrize("name", ["two-step", "vae", "gmmn", "gebm"])
 def test_what_a_kan_decodes_is_within_its_bounds(name, shape, options):
     torch.manual_seed(0)
     model = fit_briefly(make(name, shape, network="kan", hidden=(6,), **options), low_rank_data(shape, 200), steps=5)

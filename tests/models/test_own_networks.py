@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import re
 
 import pytest
@@ -16,7 +17,7 @@ from submanifold.geometry import lipschitz_upper_bound
 from submanifold.models import Generator
 from submanifold.models.catalogue import PRESETS, parameters_of
 from submanifold.models.persistence import configuration
-from submanifold.nn import KAN, CausalNetwork, MaskedMLP
+from submanifold.nn import KAN, CausalNetwork, MaskedMLP, kan
 
 ON_LEVELS = ("categorical-vae", "logistic-vae")
 MASKED = ("autoregressive", "maf", "nsf", "pixelcnn")
@@ -49,6 +50,19 @@ def maker(name):
 
 def shape_for(name):
     return (1, 4, 4) if name in ("image-flow", "pixelcnn") else (3,)
+
+
+def coder(encoder, decoder=None, **options):
+    """An autoencoder of points of 3 coordinates with 2 latents, that knows its data."""
+    network = {"encoder": encoder, "decoder": decoder or dense((2,), (3,))}
+    model = make("autoencoder", (3,), network=network, **options)
+    model.prepare(low_rank_data((3,), 40))
+    return model
+
+
+def loaded(folder, encoder, decoder=None):
+    modules = {"network.encoder": encoder, "network.decoder": decoder or dense((2,), (3,))}
+    return models.load(folder, modules=modules)
 
 
 def data_for(name, n=40):
@@ -89,17 +103,12 @@ def test_modules_have_roles(name):
         asked.setdefault("modules", []).append(module)
         return module
 
-    make(name, (3,), network=make_and_keep)
-    cls = PRESETS[name].model
-    roles = {"gebm": ("decoder", "critic", "energy"), "two-step": ("encoder", "decoder")}.get(name, cls.networks)
-    if name == "latent-diffusion":
-        roles = ("encoder", "decoder", "critic")
-    assert len(asked["modules"]) == len(roles)
-    given = dict(zip(roles, asked["modules"], strict=True))
+    model = make(name, (3,), network=make_and_keep)
+    given = dict(zip(model.networks, asked["modules"], strict=True))
     model = make(name, (3,), network=given)
     held = list(model.modules())
     assert all(any(module is other for other in held) for module in given.values())
-    if len(roles) == 1 and name != "gebm":
+    if len(given) == 1:
         alone = make(name, (3,), network=asked["modules"][0])
         assert any(asked["modules"][0] is other for other in alone.modules())
     else:
@@ -201,13 +210,14 @@ REFUSALS = [
     ),
     ("vae", {"encoder": nn.Linear(4, 4)}, r"Linear as encoder, which fails \(mat1 and mat2 .*\): give one that maps"),
     ("vae", {"decoder": nn.Linear(2, 4)}, r"Linear as decoder, which maps \(n, 2\) to \(n, 4\)"),
-    ("vae", {"encoder": nn.Linear(3, 4).double()}, r"Linear as encoder, which fails \(.*dtype"),
     ("vae", {"encoder": Eager((1, 2))}, r"which maps \(n, 3\) to a tuple"),
     ("vae", {"encoder": Eager(torch.zeros(5, 4))}, r"which maps \(n, 3\) to a tensor \(5, 4\)"),
     ("vae", {"coder": nn.Linear(3, 4)}, "network has the key 'coder': give a mapping such as {\"encoder\": ..."),
     ("vae", dict.fromkeys(("encoder", "decoder"), nn.Linear(3, 3)), "one module for several roles"),
     ("vae", lambda shape: nn.Linear(3, 4), "<lambda> as encoder, which is not called with two shapes"),
     ("vae", lambda a, b: 3, "<lambda> as encoder, which makes a int"),
+    ("vae", dict, "dict as encoder, which is not called with two shapes"),
+    ("vae", max, "max as encoder, which is not called with two shapes"),
     ("vae", nn.Linear, r"Linear as encoder, which makes no module for \(3,\) and \(4,\)"),
     ("vae", {"encoder": "knn"}, "did you mean 'kan'"),
     ("sn-wgan", {"critic": KAN([3, 1])}, "not accepted for a critic with spectral normalisation"),
@@ -216,6 +226,10 @@ REFUSALS = [
     ("maf", dense, "may depend on those before it alone, by masks that a network of your own lacks"),
     ("nsf", nn.Linear(3, 3), "may depend on those before it alone, by masks that a network of your own lacks"),
     ("flow", nn.Linear(3, 3), "a flow has a network in each of its maps, give a callable"),
+    ("flow", {"conditioner": dense}, "a flow has a network in each of its maps, give a callable"),
+    ("flow", None, "network='None' is unknown: known are kan, mlp"),
+    ("maf", 3, "network='3' is unknown: known are kan, mlp"),
+    ("gebm", {"generator": dense}, 'such as {"decoder": ..., "critic": ..., "energy": ...}'),
     ("autoregressive", dense, "what is said of a coordinate may depend on those before it alone"),
     ("autoregressive", Ahead(MaskedMLP(3, 30, (8,))), "Ahead is not causal: give one of which row"),
     ("pixelcnn", dense, "may depend on those before it alone, by masks"),
@@ -251,3 +265,182 @@ def test_modules_that_a_file_does_not_need_are_refused(tmp_path):
             models.load(tmp_path / "own", modules=modules)
     with pytest.raises(InvalidInput, match="checkpoint of another model"):
         models.load(tmp_path / "own", modules={"network": nn.Linear(2, 3)})
+
+
+class Tied(nn.Module):
+    """Two layers of one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x).tanh()))
+
+
+def test_loading_fills_modules_in_place(tmp_path):
+    """What is tied stays tied, and an optimiser goes on with the parameters that it has."""
+    model = coder(Tied())
+    models.save(model, tmp_path)
+    again = Tied()
+    parameters = list(again.parameters())
+    back = loaded(tmp_path, again)
+    assert len(list(back.parameters())) == len(list(model.parameters()))
+    assert back.encoder.second.weight is back.encoder.first.weight
+    assert all(ours is theirs for ours, theirs in zip(again.parameters(), parameters, strict=True))
+    assert not any(module.training for module in again.modules())
+    x = low_rank_data((3,), 40)
+    for one in (model, back):
+        sm.fit(one, x, steps=3, batch_size=8, seed=0, progress=False)
+    assert torch.equal(model.encode(x), back.encode(x))
+
+
+class Eats(nn.Linear):
+    """A layer that makes 75 million numbers on its way, none of which takes memory."""
+
+    def forward(self, x):
+        for _ in range(5):
+            x.sum().expand(3000, 5000)
+        return super().forward(x)
+
+
+def test_what_a_network_of_the_users_own_makes_on_its_way_is_not_counted(tmp_path):
+    def wasteful(in_shape, out_shape):
+        torch.zeros(()).expand(3000, 5000)
+        return Eats(*in_shape, *out_shape)
+
+    models.save(coder(wasteful), tmp_path)
+    assert isinstance(loaded(tmp_path, Eats(3, 2)).encoder, Eats)
+    assert isinstance(loaded(tmp_path, wasteful).encoder, Eats)
+    assert isinstance(models.load(models.save(coder("mlp", "mlp"), tmp_path)).encoder, nn.Module)
+
+
+def test_what_a_network_raises_when_it_is_tried_is_said(tmp_path):
+    class Broken(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).reshape(7)
+
+    models.save(coder(nn.Linear(3, 2)), tmp_path)
+    with pytest.raises(InvalidInput, match=r"Broken as encoder, which fails \(shape '\[7\]' is invalid"):
+        loaded(tmp_path, Broken(3, 2))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["same", "built again"])
+def test_a_model_in_double_precision_comes_back(tmp_path, kept):
+    encoder, decoder = dense((3,), (2,)), dense((2,), (3,))
+    model = coder(encoder, decoder).double()
+    models.save(model, tmp_path)
+    x = low_rank_data((3,), 5).double()
+    told = model.decode(model.encode(x))
+    again = (encoder, decoder) if kept else (dense((3,), (2,)), dense((2,), (3,)))
+    back = loaded(tmp_path, *again)
+    assert torch.equal(back.decode(back.encode(x)), told)
+    assert {parameter.dtype for parameter in back.parameters()} == {torch.float64}
+
+
+def test_modules_in_double_precision_make_a_model_that_is():
+    model = coder(nn.Linear(3, 2).double(), nn.Linear(2, 3).double()).double()
+    assert model.encode(low_rank_data((3,), 5)).dtype == torch.float64
+    causal = make("autoregressive", (3,), network=MaskedMLP(3, 30, (8,)).double()).double()
+    causal.prepare(low_rank_data((3,), 5).double())
+    assert causal.log_prob(low_rank_data((3,), 5)).dtype == torch.float64
+
+
+def refined():
+    """A KAN with a grid that a file makes finer or coarser."""
+    network = KAN([3, 4, 2])
+    kan.refine(network, 10)
+    return network
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        pytest.param(lambda: dense((2,), (3,)).append(nn.Identity()).append(nn.Linear(3, 3)), id="more"),
+        pytest.param(lambda: nn.Sequential(nn.Linear(2, 3)), id="less"),
+        pytest.param(lambda: nn.Sequential(nn.Flatten(), nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)), id="wider"),
+        pytest.param(lambda: nn.Sequential(KAN([2, 7, 3])), id="another kind"),
+    ],
+)
+@pytest.mark.parametrize("double", [False, True])
+def test_a_failed_load_leaves_modules_as_they_were(tmp_path, unfit, double):
+    model = coder(KAN([3, 4, 2]))
+    models.save(model.double() if double else model, tmp_path)
+    encoder, decoder = refined(), unfit()
+    before = copy.deepcopy([encoder, decoder])
+    with pytest.raises(InvalidInput, match="is a checkpoint of another model"):
+        loaded(tmp_path, encoder, decoder)
+    for now, then in zip([encoder, decoder], before, strict=True):
+        for name, value in then.state_dict().items():
+            assert torch.equal(now.state_dict()[name], value)
+            assert now.state_dict()[name].dtype == value.dtype
+    x = low_rank_data((3,), 5)
+    assert torch.equal(encoder(x), before[0](x))
+    back = loaded(tmp_path, encoder)  # with a decoder that fits
+    assert torch.equal(back.encode(x), model.encode(x))
+
+
+def test_a_module_of_splines_that_does_not_fit_is_as_it_was(tmp_path):
+    """Grids of another number of inputs, behind a layer that could be filled."""
+
+    def network(width):
+        return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, width), KAN([width, 2]))
+
+    models.save(coder(network(4)), tmp_path)
+    wider = network(5)
+    before = copy.deepcopy(wider.state_dict())
+    with pytest.raises(InvalidInput, match="is a checkpoint of another model: breakpoints have shape"):
+        loaded(tmp_path, wider)
+    assert all(torch.equal(value, before[name]) for name, value in wider.state_dict().items())
+
+
+def test_modules_that_learn_are_in_one_place():
+    one, frozen = nn.Linear(2, 1), nn.Linear(2, 1).requires_grad_(False)
+
+    def bigan(shared):
+        network = {"encoder": shared, "critic": lambda in_shape, out_shape: shared}
+        return models.BiGAN((2,), 1, hidden=(1,), network=network)
+
+    with pytest.raises(InvalidInput, match="encoder and critic have one Linear in common: give each"):
+        bigan(one)
+    assert bigan(frozen).encoder is frozen
+    square = nn.Linear(1, 1)
+    with pytest.raises(InvalidInput, match="encoder and decoder have one Linear in common"):
+        models.Autoencoder((1,), 1, full_latent=True, network=lambda in_shape, out_shape: square)
+    with pytest.raises(InvalidInput, match=r'is one module where the model has 2 networks: give {"decoder": \.\.\.'):
+        models.create("gebm", (1,), base="gmmn", latent_dim=1, network=square)
+    base = models.create("gmmn", (1,), latent_dim=1, network=square)
+    with pytest.raises(InvalidInput, match="base and energy have one Linear in common"):
+        models.GEBM(base, network=square)
+    again = models.GEBM(base, network={"energy": nn.Linear(1, 1)})
+    assert again.networks == ("decoder", "energy")
+
+
+def test_classes_say_what_their_networks_are_by_default():
+    for name in ALL_NETWORKS:
+        if name != "latent-diffusion":  # a preset with another autoencoder than its class
+            assert PRESETS[name].model.networks == make(name, (3,)).networks != ()
+
+
+def test_one_coordinate_that_depends_on_nothing_has_no_network():
+    with pytest.raises(InvalidInput, match="network=dense is not accepted for data of one coordinate"):
+        models.create("flow", (1,), network=dense)
+    assert models.create("softflow", (1,), network=dense).transform is not None  # it depends on the noise
+
+
+def test_a_causal_network_keeps_the_modes_of_its_parts():
+    network = Handmade(MaskedMLP(3, 30, (8,)))
+    network.inner.eval()
+    make("autoregressive", (3,), network=network)
+    assert network.training
+    assert not network.inner.training
+
+
+def test_models_are_pickled_with_what_can_be():
+    x = low_rank_data((3,), 5)
+    for model in (coder(dense), coder(dense((3,), (2,)))):
+        again = pickle.loads(pickle.dumps(model))
+        assert torch.equal(again.encode(x), model.encode(x))
+    model = coder(lambda in_shape, out_shape: dense(in_shape, out_shape))
+    assert torch.equal(copy.deepcopy(model).encode(x), model.encode(x))

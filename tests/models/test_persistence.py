@@ -79,6 +79,24 @@ def test_an_argument_without_a_json_form_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_state_that_is_no_tensor_is_not_saved(tmp_path):
+    class Remembers(torch.nn.Linear):
+        def get_extra_state(self):
+            return {"seen": 3}
+
+    with pytest.raises(InvalidInput, match=r"decoder\._extra_state is a dict and cannot be saved"):
+        sm.save(make("gmmn", (2,), network=Remembers(2, 2)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_double_precision_reaches_what_is_not_in_files(tmp_path):
+    model = make("flow-prior-vae", (5,)).double()
+    model.prepare(X.double())
+    again = sm.load(sm.save(model, tmp_path))
+    seeds = (torch.Generator().manual_seed(0) for _ in range(2))
+    assert torch.equal(*(one.sample(4, generator=next(seeds)) for one in (model.eval(), again)))
+
+
 def test_a_class_that_is_not_registered_is_not_saved(tmp_path):
     with pytest.raises(InvalidInput, match="not a registered model"):
         sm.save(Model((3,)), tmp_path)
@@ -159,6 +177,7 @@ def test_a_forged_configuration_is_refused(saved, described, reason):
         (lambda state: state | {"decoder.9.bias": torch.zeros(2)}, "decoder.9.bias too much"),
         (lambda state: state | {"decoder.0.bias": torch.zeros(33)}, "decoder.0.bias"),
         (lambda state: {"points": torch.zeros(3, 5)}, "lacks"),
+        (lambda state: state | {"decoder.0.bias": torch.zeros(32).long()}, "decoder.0.bias is torch.int64 in it"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(saved, change, reason):

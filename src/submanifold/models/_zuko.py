@@ -129,7 +129,7 @@ def transforms(
     take a callable that makes a module for each of them, since what moves and what it depends on are disjoint there.
 
     Raises:
-        InvalidInput: for another network.
+        InvalidInput: for another network, or one of the user's own where no map has any, as with D = 1.
     """
     compose, univariate = _KINDS[kind]
     _check_network(network, kind)
@@ -142,18 +142,25 @@ def transforms(
         shapes=univariate.shapes(bins),
         univariate=univariate.make,
     )
-    for one in maps:
+    # one coordinate on its own depends on nothing
+    conditioned: list[Any] = [one for one in maps if hasattr(one, "hyper")]
+    if is_given(network) and not conditioned:
+        raise InvalidInput(
+            f"network={word(network)} is not accepted for data of one coordinate, which moves on its own: leave it out"
+        )
+    for one in conditioned:
         if network == "kan":
-            _condition_by_kan(one, hidden)
+            one.hyper = _kan_like(one, hidden)
         elif is_given(network):
-            _condition_by(network, one)
+            shapes = [one.hyper.in_features], [one.hyper.out_features]
+            one.hyper = begun_at_zero(network, *shapes, role="conditioner")
     composed: nn.Module = LazyComposedTransform(*maps)
     return composed
 
 
 def _check_network(network: NetworkLike, kind: str) -> None:
-    if isinstance(network, str):
-        check_choice(network, NETWORKS, name="network")
+    if not (is_given(network) or isinstance(network, Mapping)):
+        check_choice(str(network), NETWORKS, name="network")
     elif _KINDS[kind][0] is not _coupling:
         raise InvalidInput(
             f"network={word(network)} is not accepted with kind={kind!r}: each coordinate may depend on those before "
@@ -166,19 +173,11 @@ def _check_network(network: NetworkLike, kind: str) -> None:
         )
 
 
-def _condition_by(network: NetworkLike, one: Any) -> None:
-    """Replace the network of a coupling by one of the user's own; one coordinate on its own has none."""
-    if hasattr(one, "hyper"):
-        one.hyper = begun_at_zero(network, [one.hyper.in_features], [one.hyper.out_features], role="conditioner")
-
-
-def _condition_by_kan(one: Any, hidden: Sequence[int]) -> None:
-    """Replace the network that says how coordinates move; one coordinate on its own has none."""
-    if not hasattr(one, "hyper"):
-        return
+def _kan_like(one: Any, hidden: Sequence[int]) -> KANConditioner:
+    """A KAN in place of the network that says how coordinates move."""
     inputs = torch.zeros(one.hyper.in_features, dtype=torch.int64)
     outputs = torch.ones(one.hyper.out_features, dtype=torch.int64)
     if isinstance(one, MaskedAutoregressiveTransform):  # context comes last, and is seen by all
         inputs[: len(one.order)] = one.order + 1
         outputs = (one.order + 1).repeat_interleave(one.total)
-    one.hyper = KANConditioner(inputs, outputs, hidden)
+    return KANConditioner(inputs, outputs, hidden)

@@ -216,6 +216,11 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _learning(module: nn.Module) -> set[nn.Module]:
+    """The parts of a module that have parameters of their own, not frozen."""
+    return {part for part in module.modules() if any(p.requires_grad for p in part.parameters(recurse=False))}
+
+
 class Model(nn.Module):
     """Base of every model: records its configuration, owns its preprocessing, and says how it is trained.
 
@@ -228,14 +233,15 @@ class Model(nn.Module):
             unknown manifold (Loaiza-Ganem et al. 2024, arXiv 2404.02954, section 3.4).
         why: the reason, in one sentence.
         networks: what its networks are called in `network=`; a module there is for the only one, or a mapping names one
-            for each.
+            for each. Those of a model that is made of others are, in the class, those which it has by default, and in
+            the model those which it has.
         sized_by_data: buffers whose first dimension is set by the training data; a checkpoint may change it.
     """
 
     family: ClassVar[str] = ""
     awareness: ClassVar[Awareness] = "n/a"
     why: ClassVar[str] = ""
-    networks: ClassVar[tuple[str, ...]] = ()
+    networks: tuple[str, ...] = ()
     sized_by_data: ClassVar[tuple[str, ...]] = ()
 
     config: dict[str, Any]
@@ -290,6 +296,22 @@ class Model(nn.Module):
     def stages(self) -> list[Stage]:
         """The parts of training, in order."""
         return [Stage("fit", self.objectives(), prepare=self.prepare)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; modules that learn are in one part of a model, since parts have losses of their own.
+
+        Raises:
+            InvalidInput: for a module that has such a one in common with another part.
+        """
+        if isinstance(value, nn.Module):
+            parts = {other: part for other, part in self.__dict__.get("_modules", {}).items() if other != name and part}
+            for other, part in parts.items():
+                for shared in _learning(value) & _learning(part):
+                    raise InvalidInput(
+                        f"{other} and {name} have one {type(shared).__name__} in common: give each of a model's "
+                        "networks a module of its own"
+                    )
+        super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Make room for buffers whose length the checkpoint knows and a fresh model does not."""

@@ -35,7 +35,7 @@ WEAK = "it minimises a Wasserstein distance, which is finite, and has a slope, b
 class PushForward(NormalLatents):
     r"""A decoder of N(0, I), of D latents, but at most the larger of 8 and 2 \sqrt{D}, if it is not said how many."""
 
-    networks: ClassVar[tuple[str, ...]] = ("decoder",)
+    networks: tuple[str, ...] = ("decoder",)
 
     def __init__(
         self,

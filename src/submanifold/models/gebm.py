@@ -18,7 +18,7 @@ from submanifold.models.base import Model, Objective, Stage
 from submanifold.models.critics import critic_network
 from submanifold.models.langevin import equilibrate
 from submanifold.models.latents import NormalLatents, normal
-from submanifold.models.registry import register
+from submanifold.models.registry import PRESETS, register
 from submanifold.nn.given import NetworkLike
 
 __all__ = ["GEBM"]
@@ -42,7 +42,7 @@ class GEBM(Model):
         base: a model whose samples are decoded normal noise, such as a GAN.
         hidden: widths of the hidden layers of the energy's network.
         network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
-            your own in place of `networks`, see `submanifold.nn.given`.
+            your own as "energy", see `submanifold.nn.given`.
         smoothness: weight of the penalty E |\nabla E|^2 at data and generated points; with 0.1 the energy of images
             already grows beyond all numbers while a critic tells every sample from the data.
         sample_steps: steps of Langevin dynamics to a sample.
@@ -51,7 +51,7 @@ class GEBM(Model):
 
     family = "generalised energy-based model"
     awareness = "aware"
-    networks = ("energy",)
+    networks: tuple[str, ...] = ("decoder", "critic", "energy")  # those of the base of `assemble` and its own
     why = "it reweights the law of a generator on its own support, by a divergence that is finite between manifolds"
 
     base: NormalLatents
@@ -78,7 +78,8 @@ class GEBM(Model):
         self.sample_steps = check_int(sample_steps, name="sample_steps")
         self.train_base = train_base
         self.base = base
-        given = nn.network_for(network, "energy", self.networks)
+        self.networks = _roles(type(base))
+        given = nn.network_for(network, "energy", ("energy",))
         self.energy = critic_network(given, self.data_shape, hidden, role="energy")
 
     @classmethod
@@ -94,13 +95,13 @@ class GEBM(Model):
         smoothness: float = 1.0,
         sample_steps: int = 200,
     ) -> GEBM:
-        """A model from the name of its base; the arguments are those of the base and of `GEBM`."""
+        """A model from the name of its base; the arguments are those of the base and of `GEBM`, and `network` is for
+        the base and the energy."""
         from submanifold.models import catalogue  # deferred: it imports this module
 
-        own = others = network
+        own, others = nn.network_for(network, "energy", _roles(PRESETS[base].model)), network
         if isinstance(network, Mapping):
-            own = {role: given for role, given in network.items() if role in cls.networks}
-            others = {role: given for role, given in network.items() if role not in cls.networks}
+            others = {role: given for role, given in network.items() if role != "energy"}
         made = catalogue.create(
             base, data_shape, latent_dim=latent_dim, hidden=hidden, network=others, preprocess=preprocess
         )
@@ -129,6 +130,10 @@ class GEBM(Model):
         """Data g(z) in their units, (n, *data_shape)."""
         return self.base.decode(z)
 
+    def decode_bounds(self, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
+        """Bounds of what `decode` says of latents in boxes, those of the base."""
+        return self.base.decode_bounds(low, high, parts=parts)
+
     def decoder_lipschitz_bound(self) -> float:
         """A certified upper bound of the Lipschitz constant of `decode`; inf if the base knows none."""
         return self.base.decoder_lipschitz_bound()
@@ -149,3 +154,8 @@ class GEBM(Model):
         """log eta(z) - E(g(z)) up to a constant, (n,)."""
         E: Tensor = self.energy(self.preprocess(self.base.decode(z)))
         return -0.5 * z.square().sum(dim=1) - E[:, 0]
+
+
+def _roles(base: type[Model]) -> tuple[str, ...]:
+    """The networks of a base, and the energy."""
+    return (*base.networks, "energy")

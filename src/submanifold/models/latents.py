@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,7 +120,7 @@ class CodingModel(LatentModel):
     `outputs` numbers of each coordinate, in as many times the channels or coordinates.
     """
 
-    networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    networks: tuple[str, ...] = ("encoder", "decoder")
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from submanifold.errors import InvalidInput
 from submanifold.files import atomic_write_bytes, atomic_write_json, writable_folder
 from submanifold.models.base import Model
 from submanifold.models.catalogue import MODELS
-from submanifold.nn.given import Maker, is_given, word
+from submanifold.nn.given import Maker, is_given, runs_own_code, word
 
 __all__ = ["FORMAT", "configuration", "from_configuration", "load", "save"]
 
@@ -42,20 +42,20 @@ def save(model: Model, folder: str | Path) -> Path:
         The folder.
 
     Raises:
-        InvalidInput: for a model of an unregistered class, an argument of it without a JSON form, or a folder that
-            cannot be written to.
+        InvalidInput: for a model of an unregistered class, an argument of it without a JSON form, a module in it with a
+            state that is no tensors, or a folder that cannot be written to.
         OSError: the disk is full; the previous files are unchanged.
     """
     described = {"format": FORMAT, **configuration(model)}
     folder = writable_folder(folder, name="folder")
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    state = {name: _numbers(value, name) for name, value in model.state_dict().items()}
     atomic_write_bytes(folder / WEIGHTS, to_bytes(state, metadata={_KEY: json.dumps(described)}))
     atomic_write_json(folder / CONFIG, described)
     return folder
 
 
 def load(folder: str | Path, modules: Mapping[str, nn.Module | Maker] | None = None) -> Model:
-    """The model that `save` wrote to `folder`, equal to the bit, in evaluation mode.
+    """The model that `save` wrote to `folder`, equal to the bit, in evaluation mode, as are `modules` then.
 
     The configuration is the one inside `model.safetensors`; `config.json` is not read.
 
@@ -63,11 +63,13 @@ def load(folder: str | Path, modules: Mapping[str, nn.Module | Maker] | None = N
         folder: where it is.
         modules: networks of the user's own that the model was made with, built as they were then, by the argument that
             they were, such as "network", "network.encoder", or "autoencoder.network.encoder" of a two-step model. They
-            get the weights in the file. A model without any needs none.
+            get the weights in the file, in place, and its precision; the model is on the device that they are on. A
+            model without any needs none.
 
     Raises:
         InvalidInput: for a missing, truncated or foreign file, a newer format, an unknown model, weights of another
-            model than the configuration's, or other `modules` than it was made with.
+            model than the configuration's, or other `modules` than it was made with; their weights are then what they
+            were.
     """
     path = Path(folder) / WEIGHTS
     metadata, state = _read(path)
@@ -78,14 +80,12 @@ def load(folder: str | Path, modules: Mapping[str, nn.Module | Maker] | None = N
             model = from_configuration(described, modules)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidInput(f"{str(path)!r} holds a configuration that makes no model ({error})") from error
-    try:
-        missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InvalidInput(f"{str(path)!r} is a checkpoint of another model: {reason}") from error
-    if missing or unexpected:
-        named = f"it lacks {missing[0]}" if missing else f"it has {unexpected[0]} too much"
-        raise InvalidInput(f"{str(path)!r} is a checkpoint of another model: {named}")
+    wrong = _difference(model.state_dict(), state) or _fill(model, state, put_back=bool(modules))
+    if wrong:
+        raise InvalidInput(f"{str(path)!r} is a checkpoint of another model: {wrong}")
+    elsewhere = [tensor.device for tensor in model.state_dict().values() if tensor.device.type != "cpu"]
+    if elsewhere:
+        model.to(elsewhere[0])
     return model.eval()
 
 
@@ -120,6 +120,51 @@ def from_configuration(
 
     make: Callable[..., Model] = MODELS[described["model"]]
     return make(**{key: decoded(value, within + key) for key, value in described["config"].items()})
+
+
+def _difference(here: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """What a file lacks of a model's state, or has besides; None if nothing."""
+    for name, tensor in here.items():
+        if name not in state:
+            return f"it lacks {name}"
+        if tensor.is_floating_point() != state[name].is_floating_point():
+            return f"{name} is {state[name].dtype} in it and should be {tensor.dtype}"
+    return next((f"it has {name} too much" for name in state if name not in here), None)
+
+
+def _fill(model: Model, state: Mapping[str, Tensor], *, put_back: bool) -> str | None:
+    """Give a model the numbers of a file, in place, so that what is tied stays so and optimisers know their parameters.
+
+    Returns:
+        Why it does not take them, or None; shapes are known to its parts alone, of which some can grow. It is then as
+        it was if that is to be `put_back`.
+    """
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()} if put_back else {}
+    try:
+        _set(model, state)
+    except (RuntimeError, ValueError) as error:
+        if put_back:
+            _set(model, before)
+        return str(error).splitlines()[-1].strip()
+    return None
+
+
+def _set(model: Model, state: Mapping[str, Tensor]) -> None:
+    """Precision and numbers of a state with a model's names."""
+    kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    here = model.state_dict(keep_vars=True)
+    if len(kinds) == 1 and any(tensor.dtype != state[name].dtype for name, tensor in here.items()):
+        model.to(dtype=kinds.pop())  # and what is not in files
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        tensor.data = tensor.data.to(state[name].dtype)
+    model.load_state_dict(state)
+
+
+def _numbers(value: Any, name: str) -> Tensor:
+    """A tensor of a model's state as it is written."""
+    if not isinstance(value, Tensor):
+        raise InvalidInput(f"{name} is a {type(value).__name__} and cannot be saved: files hold tensors alone")
+    return value.detach().cpu().contiguous().clone()
 
 
 def _check_modules(described: Mapping[str, Any], modules: Mapping[str, Any], folder: str | Path) -> None:
@@ -185,8 +230,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise InvalidInput(f"{str(path.parent)!r} holds no {WEIGHTS}: give a folder that submanifold.save wrote")
     try:
         with safe_open(path, framework="pt") as file:
-            # copies are aligned as fresh tensors are, and products of matrices round by that
-            return file.metadata() or {}, {name: file.get_tensor(name).clone() for name in list(file.keys())}
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in list(file.keys())}
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{str(path)!r} is not a whole safetensors file ({error}): save the model again") from error
 
@@ -206,7 +250,10 @@ def _described(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
 
 
 class _Budget(TorchFunctionMode):
-    """Refuses to make many more numbers than a file holds, before they are filled in and take up memory."""
+    """Refuses to make many more numbers than a file holds, before they are filled in and take up memory.
+
+    What networks of the user's own do is not counted, since the file does not say it.
+    """
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
@@ -215,6 +262,8 @@ class _Budget(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if runs_own_code():
+            return func(*args, **(kwargs or {}))
         try:
             result = func(*args, **(kwargs or {}))
         except (MemoryError, RuntimeError) as error:

@@ -97,6 +97,7 @@ class TwoStep(Model):
 
     family = "two-step model"
     awareness = "aware"
+    networks: tuple[str, ...] = ("encoder", "decoder")  # those of the autoencoder of `assemble`
     why = "the law is fitted in as many dimensions as the data have, so that maximum likelihood is well posed"
 
     measure: Measure = "manifold"
@@ -120,6 +121,7 @@ class TwoStep(Model):
         self.residual_quantile = check_real(residual_quantile, name="residual_quantile", high=1.0)
         self.train_autoencoder = train_autoencoder
         self.autoencoder = autoencoder
+        self.networks = autoencoder.networks
         self.law = _make_law(law, self.latent_dim)
         self.whiten = bool(whiten)
         self.whitening = Preprocess(("whiten",) if whiten else (), self.law.data_shape)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from submanifold.checks import check_choice, check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
-from submanifold.nn.given import OneNetwork, is_given, made_network, require_shape, word
+from submanifold.nn.given import OneNetwork, is_given, made_network, of_their_kind, on_trial, require_shape, word
 from submanifold.nn.kan.masked import KANConditioner
 
 __all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedKAN", "MaskedMLP", "causal_network"]
@@ -240,7 +240,6 @@ def causal_network(network: OneNetwork, D: int, out: int, hidden: Sequence[int])
     return Constant(out) if D == 1 else make(D, out, hidden)
 
 
-@torch.no_grad()
 def _given(network: OneNetwork, D: int, out: int) -> CausalNetwork:
     module = made_network(network, (D,), (D, out), role="conditioner")
     if not isinstance(module, CausalNetwork):
@@ -250,10 +249,10 @@ def _given(network: OneNetwork, D: int, out: int) -> CausalNetwork:
             f"{', '.join(map(repr, CAUSAL))}, or a submanifold.nn.CausalNetwork"
         )
     require_shape(module, [(D,)], (D, out), role="conditioner")
-    trains, y = module.training, torch.zeros(1, D)
-    before = module.eval()(y)
-    seen = {i: module(torch.cat([y[:, :i], y[:, i:] + 1], dim=1)) for i in (0, D // 2, D - 1)}
-    module.train(trains)
+    y = of_their_kind(module, (1, D))
+    with on_trial(module):
+        before = module(y)
+        seen = {i: module(torch.cat([y[:, :i], y[:, i:] + 1], dim=1)) for i in (0, D // 2, D - 1)}
     for i, after in seen.items():
         if not torch.allclose(after[:, : i + 1], before[:, : i + 1]):
             raise InvalidInput(

@@ -2,13 +2,22 @@
 
 `network=` is a name; a module; a callable that makes a module for an input shape and an output shape; or a mapping from
 roles, the names of a model's networks, to any of these. Modules are taken as they are and not copied, as by
-`nn.Sequential`: training the model trains them, and models that are given the same module share it.
+`nn.Sequential`: training the model trains them, and models that are given the same module share it, while one that
+learns has one role in a model. They are tried in the precision and on the device that they have; `model.to(...)` brings
+the model there.
+
+A model keeps what it was made with in its configuration. To pickle it, as some tools do that copy models to other
+processes, give modules or functions that can be pickled; lambdas and functions within functions cannot. `copy.deepcopy`
+and `submanifold.save` do without.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 
 import torch
@@ -25,7 +34,10 @@ __all__ = [
     "is_given",
     "made_network",
     "network_for",
+    "of_their_kind",
+    "on_trial",
     "require_shape",
+    "runs_own_code",
     "word",
 ]
 
@@ -33,6 +45,8 @@ Maker = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
 """Called with the shapes of one input and of one output, without the batch."""
 OneNetwork = str | nn.Module | Maker
 NetworkLike = OneNetwork | Mapping[str, OneNetwork]
+
+_OWN_CODE: ContextVar[bool] = ContextVar("own code", default=False)
 
 
 def network_for(network: NetworkLike, role: str, roles: Sequence[str]) -> OneNetwork:
@@ -132,7 +146,40 @@ def begun_at_zero(
     return _Begun(given_network(network, in_shape, out_shape, more=more, role=role), out_shape)
 
 
-@torch.no_grad()
+def runs_own_code() -> bool:
+    """Whether a network of the user's own is being made or tried: what it does is not ours to count or to explain."""
+    return _OWN_CODE.get()
+
+
+@contextmanager
+def _own_code() -> Iterator[None]:
+    token = _OWN_CODE.set(True)
+    try:
+        yield
+    finally:
+        _OWN_CODE.reset(token)
+
+
+@contextmanager
+def on_trial(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode without gradients; afterwards each of its parts is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        with torch.no_grad(), _own_code():
+            module.eval()
+            yield
+    finally:
+        for part, trains in modes:
+            part.training = trains
+
+
+def of_their_kind(module: nn.Module, shape: Sequence[int]) -> Tensor:
+    """Zeros of the precision and on the device of the module's first parameter or buffer."""
+    tensors = chain(module.parameters(), module.buffers())
+    first = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+    return torch.zeros(*shape) if first is None else torch.zeros(*shape, dtype=first.dtype, device=first.device)
+
+
 def require_shape(
     module: nn.Module, in_shapes: Sequence[Sequence[int]], out_shape: Sequence[int], *, role: str, integers: int = 0
 ) -> None:
@@ -140,22 +187,17 @@ def require_shape(
     them are of that kind."""
     n = 2
     floats = len(in_shapes) - integers
-    arguments = [
-        torch.zeros(n, *shape, dtype=torch.get_default_dtype() if i < floats else torch.int64)
-        for i, shape in enumerate(in_shapes)
-    ]
+    zeros = [of_their_kind(module, (n, *shape)) for shape in in_shapes]
+    arguments = [*zeros[:floats], *(labels.long() for labels in zeros[floats:])]
     shown = ", ".join(_batch(shape) for shape in in_shapes)
     wanted = f"give one that maps {shown} to {_batch(out_shape)}"
-    modes = [(part, part.training) for part in module.modules()]
     try:
-        said = module.eval()(*arguments)
+        with on_trial(module):
+            said = module(*arguments)
     except Exception as error:  # whatever a module of the user's own raises
         raise InvalidInput(
             f"network gives {word(module)} as {role}, which fails ({_reason(error)}): {wanted}"
         ) from error
-    finally:
-        for part, trains in modes:
-            part.training = trains
     if not isinstance(said, Tensor) or tuple(said.shape) != (n, *out_shape):
         what = _batch(said.shape[1:]) if isinstance(said, Tensor) and said.shape[:1] == (n,) else _of(said)
         raise InvalidInput(f"network gives {word(module)} as {role}, which maps {shown} to {what}: {wanted}")
@@ -170,13 +212,14 @@ def word(network: object) -> str:
 def _made(network: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], role: str) -> nn.Module:
     try:
         inspect.signature(network).bind(in_shape, out_shape)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: a callable of Python's own that does not say how it is called
         raise InvalidInput(
             f"network gives {word(network)} as {role}, which is not called with two shapes: give a module, or a "
             "callable of the shapes of an input and of an output"
         ) from None
     try:
-        made = network(in_shape, out_shape)
+        with _own_code():
+            made = network(in_shape, out_shape)
     except Exception as error:  # whatever a callable of the user's own raises
         raise InvalidInput(
             f"network gives {word(network)} as {role}, which makes no module for {in_shape} and {out_shape} "
