@@ -17,7 +17,7 @@ from torch.distributions import Distribution, Transform, constraints
 
 from submanifold.checks import check_choice
 from submanifold.errors import InvalidInput
-from submanifold.nn.given import NetworkLike, begun_at_zero, is_given, word
+from submanifold.nn.given import NetworkLike, begun_at_zero, given_network, is_given, word
 from submanifold.nn.kan.masked import KANConditioner
 from submanifold.nn.kan.monotone import IncreasingSpline
 
@@ -152,8 +152,8 @@ def transforms(
         if network == "kan":
             one.hyper = _kan_like(one, hidden)
         elif is_given(network):
-            shapes = [one.hyper.in_features], [one.hyper.out_features]
-            one.hyper = begun_at_zero(network, *shapes, role="conditioner")
+            inputs, outputs = [one.hyper.in_features], [one.hyper.out_features]
+            one.hyper = begun_at_zero(given_network(network, inputs, outputs, role="conditioner"), outputs)
     composed: nn.Module = LazyComposedTransform(*maps)
     return composed
 

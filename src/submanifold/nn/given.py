@@ -130,20 +130,9 @@ class _Begun(nn.Module):
         return output
 
 
-def begun_at_zero(
-    network: NetworkLike,
-    in_shape: Sequence[int],
-    out_shape: Sequence[int],
-    *,
-    more: Sequence[Sequence[int]] = (),
-    role: str = "network",
-) -> nn.Module:
-    """As `given_network`, with outputs that are zero at first.
-
-    Raises:
-        InvalidInput: as `given_network`.
-    """
-    return _Begun(given_network(network, in_shape, out_shape, more=more, role=role), out_shape)
+def begun_at_zero(network: nn.Module, out_shape: Sequence[int]) -> nn.Module:
+    """The network with outputs, (n, *out_shape), that are zero at first."""
+    return _Begun(network, out_shape)
 
 
 def runs_own_code() -> bool:
