@@ -221,7 +221,7 @@ def _title(entry: Entry) -> str:
 
 
 def _name(axis: Axes, name: str) -> None:
-    axis.set_title(name, fontsize=9.5)
+    axis.set_title(name, fontsize=min(9.5, 230 / len(name)))  # long names would run into the next
 
 
 @style()
