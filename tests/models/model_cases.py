@@ -19,6 +19,12 @@ WIDTHS = torch.tensor([0.5, 0.7, 0.4])
 """A mixture of three Gaussians in the plane, off centre and not of unit scale."""
 
 
+LATTICE = ("categorical-vae", "logistic-vae", "pixelcnn")
+"""Models of values on evenly spaced levels."""
+IMAGES = ("image-flow", "pixelcnn")
+"""Models of images, and no vectors."""
+
+
 def draw(n, seed):
     """`n` points of the mixture."""
     generator = torch.Generator().manual_seed(seed)

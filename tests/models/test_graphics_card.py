@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from model_cases import low_rank_data, make
+from model_cases import IMAGES, LATTICE, low_rank_data, make
 
 import submanifold as sm
 from submanifold import models
@@ -17,8 +17,6 @@ from submanifold.models.catalogue import parameters_of
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
 
 CARD = "cuda"
-LATTICE = ("categorical-vae", "logistic-vae", "pixelcnn")  # of values on evenly spaced levels
-IMAGES = ("image-flow", "pixelcnn")  # and no vectors
 CASES = [
     pytest.param(name, shape, id=f"{name}-{'x'.join(map(str, shape))}")
     for name in models.names()

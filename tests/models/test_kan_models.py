@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from model_cases import fit_briefly, low_rank_data, make
+from model_cases import IMAGES, fit_briefly, low_rank_data, make
 from torch import nn
 
 import submanifold as sm
@@ -18,14 +18,13 @@ from submanifold.nn.kan import KANLinear
 
 REFUSED = ("sn-wgan",)  # by their spectral normalisation
 ON_LEVELS = ("categorical-vae", "logistic-vae")
-OF_IMAGES = ("image-flow", "pixelcnn")
 NAMES = [name for name in models.names() if "network" in parameters_of(name) and name not in REFUSED]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kan_in_its_place(name, tmp_path):
     torch.manual_seed(0)
-    shape = (1, 4, 4) if name in OF_IMAGES else (3,)
+    shape = (1, 4, 4) if name in IMAGES else (3,)
     model = make(name, shape, network="kan", hidden=(6,))
     kans = [module for module in model.modules() if isinstance(module, KANLinear)]
     assert kans

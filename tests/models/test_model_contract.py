@@ -8,7 +8,7 @@ from functools import cache, partial
 
 import pytest
 import torch
-from model_cases import fit_briefly, low_rank_data, make, scalar
+from model_cases import IMAGES, LATTICE, fit_briefly, low_rank_data, make, scalar
 
 import submanifold as sm
 from submanifold import models
@@ -36,8 +36,6 @@ LONG = (
     "categorical-vae",
     "gaussian-mixture",
 )  # time or memory is the square of the number of coordinates
-LATTICE = ("categorical-vae", "logistic-vae", "pixelcnn")  # of values on evenly spaced levels
-IMAGES = ("image-flow", "pixelcnn")  # and no vectors
 SMALL = ("implicit-score-matching", "maf", "nsf")  # as many derivatives, or evaluations to sample, as coordinates
 FLOWS = (
     "coupled-flow",

@@ -17,7 +17,7 @@ from torch.distributions import Distribution, Transform, constraints
 
 from submanifold.checks import check_choice
 from submanifold.errors import InvalidInput
-from submanifold.nn.given import NetworkLike, begun_at_zero, given_network, is_given, word
+from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, word
 from submanifold.nn.kan.masked import KANConditioner
 from submanifold.nn.kan.monotone import IncreasingSpline
 
@@ -153,7 +153,7 @@ def transforms(
             one.hyper = _kan_like(one, hidden)
         elif is_given(network):
             inputs, outputs = [one.hyper.in_features], [one.hyper.out_features]
-            one.hyper = begun_at_zero(given_network(network, inputs, outputs, role="conditioner"), outputs)
+            one.hyper = BegunAtZero(given_network(network, inputs, outputs, role="conditioner"), outputs)
     composed: nn.Module = LazyComposedTransform(*maps)
     return composed
 

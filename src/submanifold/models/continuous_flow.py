@@ -19,7 +19,7 @@ from submanifold.models.base import LogProbKind, Objective
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
-from submanifold.nn.given import NetworkLike, begun_at_zero, given_network, is_given, network_for
+from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, network_for
 from submanifold.nn.kan.network import inner_kan
 
 __all__ = ["FIELDS", "ContinuousFlow", "NetworkField", "VelocityField"]
@@ -176,7 +176,7 @@ class ContinuousFlow(ExactLikelihood):
             self.field = FIELDS[check_choice(str(given), FIELDS, name="network")](self.ambient_dim, hidden)
         else:
             told = given_network(given, self.data_shape, self.data_shape, more=[()], role="field")
-            self.field = NetworkField(begun_at_zero(told, self.data_shape), self.data_shape)
+            self.field = NetworkField(BegunAtZero(told, self.data_shape), self.data_shape)
         exact = self.ambient_dim <= self.exact_dims
         if exact:
             self.log_prob_kind = "exact"

@@ -131,7 +131,11 @@ class GEBM(Model):
         return self.base.decode(z)
 
     def decode_bounds(self, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
-        """Bounds of what `decode` says of latents in boxes, those of the base."""
+        """Certified bounds, (n, *data_shape) each, of what `decode` says of latents in boxes (n, latent_dim).
+
+        Raises:
+            InvalidInput: as `LatentModel.decode_bounds`.
+        """
         return self.base.decode_bounds(low, high, parts=parts)
 
     def decoder_lipschitz_bound(self) -> float:

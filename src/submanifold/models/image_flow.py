@@ -26,7 +26,7 @@ from submanifold.models.bijections import (
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
-from submanifold.nn.given import NetworkLike, begun_at_zero, given_network, is_given, word
+from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, word
 
 __all__ = ["ImageFlow"]
 
@@ -188,7 +188,7 @@ def _conditioner(network: NetworkLike, size: tuple[int, int]) -> Conditioner:
             'sizes: give a callable that makes a module for an input shape and an output shape, "conv" or "kan"'
         )
     if is_given(network):
-        return lambda channels, out, hidden: begun_at_zero(
+        return lambda channels, out, hidden: BegunAtZero(
             given_network(network, (channels, *size), (out, *size), role="conditioner"), (out, *size)
         )
     return CONDITIONERS[check_choice(str(network), CONDITIONERS, name="network")]

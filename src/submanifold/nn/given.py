@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from submanifold.errors import InvalidInput
 
 __all__ = [
+    "BegunAtZero",
     "Maker",
     "NetworkLike",
     "OneNetwork",
-    "begun_at_zero",
     "given_network",
     "is_given",
     "made_network",
@@ -116,7 +116,7 @@ def made_network(
     return _made(network, tuple(in_shape), tuple(out_shape), role)
 
 
-class _Begun(nn.Module):
+class BegunAtZero(nn.Module):
     """The network times a number for each output channel that begins at zero and is learned (Bachlechner et al. 2020,
     arXiv 2003.04887)."""
 
@@ -128,11 +128,6 @@ class _Begun(nn.Module):
     def forward(self, *arguments: Tensor) -> Tensor:
         output: Tensor = self.gate * self.network(*arguments)
         return output
-
-
-def begun_at_zero(network: nn.Module, out_shape: Sequence[int]) -> nn.Module:
-    """The network with outputs, (n, *out_shape), that are zero at first."""
-    return _Begun(network, out_shape)
 
 
 def runs_own_code() -> bool:

@@ -80,7 +80,7 @@ def run(
 def _compared(name: str, model: str, seed: int, steps: int) -> list[dict[str, Any]]:
     """How one model with MLPs and with KANs does on one data set."""
     train, distance = _data(name, seed)
-    latent_dim = DATA[name][2] if name in DATA else IMAGE_LATENTS
+    latent_dim = _origin(name)[2]
     shape, (_, hidden) = train.data_shape, MODELS[model]
     widths = {"mlp": hidden, "kan": _widths_of_equal_size(model, shape, latent_dim)}
     took = {kind: _seconds_per_step(_make(model, shape, latent_dim, kind, widths[kind]), train) for kind in widths}
@@ -107,9 +107,14 @@ def _compared(name: str, model: str, seed: int, steps: int) -> list[dict[str, An
     return rows
 
 
+def _origin(name: str) -> tuple[str, dict[str, Any], int]:
+    """As in `DATA`, of images too that are not there."""
+    return DATA.get(name, (name, {}, IMAGE_LATENTS))
+
+
 def _data(name: str, seed: int) -> tuple[Dataset, Distance]:
     """Points to train on, and how far samples, (n, D), are from others of their law."""
-    source, options, _ = DATA.get(name, (name, {}, IMAGE_LATENTS))
+    source, options, _ = _origin(name)
     if name == "digits" or name not in DATA:
         images = sources.load(source)
         if images.labels is None:
