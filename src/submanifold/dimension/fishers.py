@@ -22,7 +22,7 @@ __all__ = ["FisherS", "separability_dimension"]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-_BLOCK_VALUES = 2**22
+_BLOCK_VALUES = 2**17
 _REACH = 0.9  # the part of the largest usable threshold at which the dimension is read
 _ROUNDING = 1e-12
 
@@ -163,22 +163,24 @@ def separability_dimension(p: Vector, alpha: Vector | float) -> Vector:
 
 def _inseparable(Z: Matrix, alphas: Vector) -> Matrix:
     """The part of the other points y with <x, y> >= alpha <x, x>, (a, n)."""
-    n, a = len(Z), len(alphas)
+    n = len(Z)
     squares = np.einsum("ij,ij->i", Z, Z)
     # Thresholds are met up to rounding, as a point whose mirror image or copy by symmetry lies exactly at one.
     bounds = alphas * (1 - _ROUNDING)
-    p = np.empty((a, n))
+    p = np.empty((len(alphas), n))
     step = max(1, _BLOCK_VALUES // n)
+    block = np.empty((min(step, n), n))  # written again and again: it stays in the processor's cache
     for start in range(0, n, step):
         rows = np.arange(start, min(n, start + step))
         unit = np.where(squares[rows] > 0, squares[rows], np.inf)
-        C = (Z[rows] / unit[:, None]) @ Z.T  # (b, n)
+        C = np.matmul(Z[rows] / unit[:, None], Z.T, out=block[: len(rows)])  # (b, n)
         C[np.arange(len(rows)), rows] = -np.inf
-        row, column = np.nonzero(bounds[0] <= C)
-        level = np.searchsorted(bounds, C[row, column], side="right") - 1  # thresholds up to here are reached
-        counts = np.bincount(row * a + level, minlength=len(rows) * a).reshape(len(rows), a)
-        p[:, rows] = counts[:, ::-1].cumsum(axis=1)[:, ::-1].T / (n - 1)
-    return p
+        near = bounds[0] <= C
+        values = np.split(C[near], np.cumsum(near.sum(axis=1))[:-1])
+        for row, own in zip(rows, values, strict=True):
+            own.sort()
+            p[:, row] = len(own) - own.searchsorted(bounds)
+    return p / (n - 1)
 
 
 def _selected(mean: Vector, alphas: Vector) -> int:
