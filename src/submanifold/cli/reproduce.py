@@ -22,6 +22,10 @@ def reproduce(
         list[str] | None,
         typer.Option("--data", help="Run on these data instead, where an experiment has several; may be repeated."),
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Keep finished parts here: the same command goes on from them, if interrupted."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome and its runs as JSON.")] = False,
     save: Annotated[
         Path | None, typer.Option("--save", help="Also write the experiment's figure (.png), where it has one.")
@@ -43,7 +47,11 @@ def reproduce(
             raise InvalidInput(f"--save {str(save)!r} is not accepted: give a name ending in .png")
         check_has_figure(name)
         writable_folder(save.parent, name="--save")
-    given = {"seeds": None if seeds is None else check_int(seeds, name="--seeds"), "data": data or None}
+    given = {
+        "seeds": None if seeds is None else check_int(seeds, name="--seeds"),
+        "data": data or None,
+        "folder": folder,
+    }
     outcome = run(name, **{key: value for key, value in given.items() if value is not None})
     if json_:
         print(json.dumps(outcome.to_json(), indent=2, default=float))

@@ -16,6 +16,7 @@ more so the more points there are: the cases in `_NARROW`, which are told and no
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,27 +53,26 @@ class _Count:
     """Where the interval of an estimator is counted.
 
     Attributes:
-        share: of all repetitions, less where an estimator is slow.
-        large: the same with more than the smallest number of points; none if 0.
+        small: the share of all repetitions with the smallest number of points, less where an estimator is slow.
+        large: the same with more points.
         dimensions: the least and the largest.
     """
 
-    share: float = 1.0
+    small: float = 1.0
     large: float = 1.0
     dimensions: tuple[int, int] = (1, 1000)
 
     def repetitions(self, seeds: int, large: bool) -> int:
         """How many of `seeds` repetitions."""
-        share = self.large if large else self.share
+        share = self.large if large else self.small
         return max(1, round(share * seeds)) if share else 0
 
 
 _COUNTS: Mapping[str, _Count] = {
     **dict.fromkeys(("mle", "twonn", "gride", "calibrated", "mom", "mada", "mind_ml", "knn", "geomle"), _Count()),
-    **dict.fromkeys(("corrint", "danco", "ess"), _Count(large=1 / 12)),
-    **dict.fromkeys(("tle", "abid", "lpca", "pca", "fishers"), _Count(share=1 / 2, large=1 / 12)),
-    **dict.fromkeys(("ph", "magnitude"), _Count(share=1 / 4, large=0, dimensions=(2, 10))),
-    "bid": _Count(share=1 / 4, large=1 / 12, dimensions=(5, 1000)),
+    **dict.fromkeys(("corrint", "danco", "ess", "tle", "abid", "lpca", "pca", "fishers"), _Count()),
+    **dict.fromkeys(("ph", "magnitude"), _Count(small=1 / 4, large=0, dimensions=(2, 10))),
+    "bid": _Count(dimensions=(5, 1000)),
 }
 _WIDE = ("mom", "danco", "ess", "abid", "lpca", "pca", "fishers", "bid")
 
@@ -99,11 +99,16 @@ def coverage(
     return _rows(law, d, n, _found(law, d, n, range(repetitions), dict.fromkeys(estimators, repetitions)))
 
 
-def run(seeds: int = 300, sizes: Iterable[int] = SIZES, dimensions: Iterable[int] = DIMENSIONS) -> Outcome:
-    """Count how often intervals cover, in `seeds` repetitions of each case; five hours on two cores by default.
+def run(
+    seeds: int = 300,
+    sizes: Iterable[int] = SIZES,
+    dimensions: Iterable[int] = DIMENSIONS,
+    folder: str | os.PathLike[str] | None = None,
+) -> Outcome:
+    """Count how often intervals cover, in `seeds` repetitions of each case; seven hours on two cores by default.
 
-    Estimators that take longer are counted in half or a quarter of the repetitions, and with more than the smallest of
-    `sizes` in a twelfth; the two that compare all points with all are counted at the smallest alone.
+    The two estimators whose time grows with the cube of the points are counted at the smallest of `sizes` alone, in a
+    quarter of the repetitions. Blocks of samples are kept in `folder`, from which a later call goes on.
     """
     start = time.perf_counter()
     cases = _cases(seeds, sorted(sizes), sorted(dimensions))
@@ -113,7 +118,7 @@ def run(seeds: int = 300, sizes: Iterable[int] = SIZES, dimensions: Iterable[int
         for first in range(0, max(counted.values()), _BLOCK)
     ]
     found: dict[tuple[str, int, int], Found] = {case: {name: [] for name in names} for case, names in cases.items()}
-    for block, part in zip(blocks, jobs.done(_found, blocks), strict=True):
+    for block, part in zip(blocks, jobs.done(_found, blocks, folder), strict=True):
         for name, values in part.items():
             found[block[:3]][name] += values
     rows = [row for case, values in found.items() for row in _rows(*case, values)]

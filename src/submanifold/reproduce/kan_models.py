@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -61,16 +62,21 @@ BUDGETS = ("equal parameters and steps", "equal parameters and time")
 
 
 def run(
-    seeds: int = 5, steps: int = 1500, data: Sequence[str] = tuple(DATA), models: Sequence[str] = tuple(MODELS)
+    seeds: int = 5,
+    steps: int = 1500,
+    data: Sequence[str] = tuple(DATA),
+    models: Sequence[str] = tuple(MODELS),
+    folder: str | os.PathLike[str] | None = None,
 ) -> Outcome:
     """Train all of them, `seeds` times each; an hour on two cores by default.
 
     Args:
         data: names in `DATA`, or sources of images with labels, such as a file of MNIST.
+        folder: where parts are kept, from which a later call goes on.
     """
     start = time.perf_counter()
     parts = [(name, model, seed, steps) for name, seed, model in itertools.product(data, range(seeds), models)]
-    rows = [row for part in jobs.done(_compared, parts) for row in part]
+    rows = [row for part in jobs.done(_compared, parts, folder) for row in part]
     cells = [_cell(rows, name, model, budget) for budget in BUDGETS for name in data for model in models]
     return Outcome(
         "kan-models", [_claim(budget, cells) for budget in BUDGETS], [*cells, *rows], time.perf_counter() - start
