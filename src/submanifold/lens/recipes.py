@@ -127,12 +127,12 @@ RECIPES: dict[str, Recipe] = {
         for name, steps, batch_size in (
             ("wgan-gp", (5000, 3000), 256),
             ("sn-wgan", (2000, 2000), 256),
-            ("mmd-gan", (1500, 1500), 64),
             ("gmmn", (1500, 1500), 256),
             ("sliced-wasserstein-generator", (1500, 1500), 256),
             ("sinkhorn-generator", (800, 800), 128),
         )
     },
+    "mmd-gan": Recipe(steps=(3000, 1500), options={"learning_rate": 5e-3, "batch_size": 64}),
     **{
         name: Recipe(steps=(4000, 2000), options={"learning_rate": 2e-3, "ema": 0.998})
         for name in ("diffusion", "ddpm", "flow-matching", "coupled-flow", "ot-flow-matching", "rectified-flow")
