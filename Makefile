@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCE ?= digits
 OUT ?= lens-report
 
-.PHONY: lens dimension test check test-all bench format clean
+.PHONY: lens dimension test check test-all test-peers bench format clean
 
 lens: .venv/ready
 	$(BIN)/submanifold lens $(SOURCE) --out $(OUT)
@@ -22,6 +22,11 @@ check: .venv/ready
 
 test-all: .venv/ready
 	$(BIN)/pytest -q -m ""
+
+# diffusers and pykan are large and nothing but these tests and the benchmarks needs them
+test-peers: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[peers]"
+	$(BIN)/pytest -q -m peer
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks

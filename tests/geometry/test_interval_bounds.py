@@ -8,7 +8,7 @@ from torch.nn.utils import parametrizations
 from submanifold.errors import InvalidInput
 from submanifold.geometry import interval_bounds, lipschitz_lower_bound, lipschitz_upper_bound
 from submanifold.nn import ACTIVATIONS, MLP, decoder, encoder
-from submanifold.nn.kan import ChannelKAN, output_bounds
+from submanifold.nn.kan import ChannelKAN, MonotoneKAN, output_bounds
 
 
 def boxes(shape, n=6, seed=0, size=0.5):
@@ -31,6 +31,14 @@ def said(module, points):
     return flat.unflatten(0, points.shape[:2])
 
 
+def monotone(features, **options):
+    net = MonotoneKAN(features, **options)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(std=2.0)
+    return net
+
+
 def parametrised(parametrisation, layer):
     parametrisation(layer)
     return nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(6, 2))
@@ -46,6 +54,7 @@ NETWORKS = {
     "kan encoder of images": (lambda: encoder("kan", (2, 3, 4), 3, (6,)), (2, 3, 4)),
     "conv decoder": (lambda: decoder("conv", 3, (1, 9, 16), (6,)), (3,)),
     "conv encoder": (lambda: encoder("conv", (2, 8, 8), 3, (6,)), (2, 8, 8)),
+    "monotone kan": (lambda: nn.Sequential(monotone(3), nn.Linear(3, 2), monotone(2, grid=200)), (3,)),
     "kan of channels": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), ChannelKAN([3, 4, 2])), (2, 4, 4)),
 }
 
@@ -195,3 +204,18 @@ def test_what_are_no_boxes_is_refused():
         interval_bounds(nn.Linear(2, 1), low, high)
     with pytest.raises(InvalidInput, match="parts"):
         interval_bounds(nn.Linear(3, 1), low, high, parts=0)
+
+
+def test_boxes_of_monotone_maps_are_exact():
+    torch.manual_seed(0)
+    net, (low, high) = monotone(4).double(), boxes((4,), size=2.0)
+    for bound, end in zip(interval_bounds(net, low, high), (low, high), strict=True):
+        torch.testing.assert_close(bound, net(end).detach(), rtol=1e-11, atol=1e-11)
+
+
+def test_bounds_that_are_nan_are_refused():
+    for net in (nn.Linear(2, 2), nn.Sequential(monotone(2), nn.Tanh())):
+        with torch.no_grad():
+            next(net.parameters()).fill_(torch.nan)
+        with pytest.raises(InvalidInput, match="parameters that are not finite, so that no bounds are known"):
+            interval_bounds(net, torch.zeros(1, 2), torch.ones(1, 2))

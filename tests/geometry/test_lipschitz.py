@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
 from submanifold.nn import ACTIVATIONS, MLP, decoder, encoder
+from submanifold.nn.kan import MonotoneKAN
 
 
 def materialise(f: Callable[[Tensor], Tensor], in_shape: tuple[int, ...]) -> Tensor:
@@ -155,3 +156,24 @@ def test_dropout_counts_only_while_it_is_off() -> None:
     f = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
     assert lipschitz_upper_bound(f) == math.inf
     assert lipschitz_upper_bound(f.eval()) == pytest.approx(lipschitz_upper_bound(f[0]))
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_monotone_kans_are_bounded_by_their_largest_rate(order: int) -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        net = MonotoneKAN(3, order=order, grid=9).double()
+        for parameter in net.parameters():
+            nn.init.normal_(parameter, std=3.0)
+        x = torch.linspace(-1.2, 1.2, 20001, dtype=torch.float64)[:, None].expand(-1, 3)
+        steepest = net.spline.forward_and_slope(x)[1].max().item()
+        bound = lipschitz_upper_bound(net)
+        assert steepest <= bound < math.inf
+        if order == 2:  # whose rates are slopes at breakpoints
+            assert steepest == pytest.approx(bound, rel=2e-3)
+        assert steepest_pair(net, x[:-1], x[1:]) <= bound
+    hooked = MonotoneKAN(3)
+    hooked.register_forward_hook(lambda module, args, output: 10 * output)
+    broken = MonotoneKAN(3)
+    nn.init.constant_(broken.rates, math.nan)
+    assert lipschitz_upper_bound(hooked) == lipschitz_upper_bound(broken) == math.inf

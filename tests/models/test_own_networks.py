@@ -390,9 +390,26 @@ def test_a_module_of_splines_that_does_not_fit_is_as_it_was(tmp_path):
     models.save(coder(network(4)), tmp_path)
     wider = network(5)
     before = copy.deepcopy(wider.state_dict())
-    with pytest.raises(InvalidInput, match="is a checkpoint of another model: breakpoints have shape"):
+    with pytest.raises(InvalidInput, match=r"is a checkpoint of another model: widths \[4, 2\] are not"):
         loaded(tmp_path, wider)
     assert all(torch.equal(value, before[name]) for name, value in wider.state_dict().items())
+
+
+def test_a_pruned_kan_in_a_network_of_ones_own_comes_back_or_all_is_as_it_was(tmp_path):
+    def network(width):
+        return nn.Sequential(KAN([3, 6, 2]), nn.Linear(2, width), nn.Linear(width, 2))
+
+    own, x = network(4), low_rank_data((3,), 40)
+    own[0] = kan.prune(own[0], x, edge_threshold=0.2, node_threshold=0.6)
+    assert own[0].layers[0].out_features < 6
+    model = coder(own)
+    models.save(model, tmp_path)
+    assert torch.equal(loaded(tmp_path, network(4)).encode(x), model.eval().encode(x))
+    unfit = network(5)
+    before = copy.deepcopy(unfit.state_dict())
+    with pytest.raises(InvalidInput, match="is a checkpoint of another model"):
+        loaded(tmp_path, unfit)
+    assert all(torch.equal(value, before[name]) for name, value in unfit.state_dict().items())
 
 
 def test_modules_that_learn_are_in_one_place():

@@ -206,10 +206,10 @@ def test_local_products_are_those_of_all_splines(uniform):
 @pytest.mark.parametrize("k", [2, 3, 4, 5])
 def test_splines_for_the_compiler_are_those_of_all_grids(k):
     G, u = 4, torch.linspace(-3, 7, 101, dtype=torch.float64)[:, None].requires_grad_()
-    quick = EverySpline.apply(u, G, k).mT
+    quick = EverySpline.apply(u, G, k, u.dtype).mT
     grid = torch.arange(G + 1, dtype=torch.float64)[None]
     torch.testing.assert_close(quick, splines(u, grid, k), rtol=0, atol=1e-12)
-    assert torch.autograd.gradcheck(lambda u: EverySpline.apply(u, G, k), u)
+    assert torch.autograd.gradcheck(lambda u: EverySpline.apply(u, G, k, u.dtype), u)
 
 
 @pytest.mark.parametrize("options", [{}, {"open_knots": True}, {"outside": "clamp"}, {"base": None}, {"order": 2}])
@@ -285,7 +285,12 @@ def test_a_refined_grid_is_loaded_again():
         (lambda: KANLinear(2, 2, basis="rbf", order=3), "basis='rbf' is not made of"),
         (lambda: KANLinear(2, 2)(torch.zeros(4, 3)), r"x has shape \(4, 3\)"),
         (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.tensor([[0.0, 1.0, 1.0]] * 2)), "do not increase"),
-        (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.tensor([[0.0, torch.nan]] * 2)), "do not increase"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.tensor([[0.0, torch.nan]] * 2)), "not finite"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints([[0.0, 1.0, torch.inf]] * 2), "not finite"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints("0, 1"), "give rows of numbers"),
+        (lambda: KANLinear(2, 2).basis.set_breakpoints([[0.0, 1.0], [0.0]]), "give rows of numbers"),
+        (lambda: KANLinear(2, 2, grid=300, grid_range=(1e6, 1e6 + 1)), "too short for torch.float32"),
+        (lambda: KANLinear(2, 2)(torch.tensor(1.0)), r"x has shape \(\)"),
         (lambda: KANLinear(2, 2).basis.set_breakpoints(torch.zeros(3, 4)), "shape"),
     ],
 )

@@ -23,6 +23,12 @@ def network(widths, seed=0, **options):
     return KAN(widths, noise=1.0, **options).double()
 
 
+def broken(kan):
+    with torch.no_grad():
+        kan.layers[0].coefficients[1, 0, 2] = torch.nan
+    return kan
+
+
 def boxes(width, n=20, seed=0, size=1.5):
     """Within the grid, across its ends, and beyond."""
     generator = torch.Generator().manual_seed(seed)
@@ -111,6 +117,7 @@ def test_smaller_boxes_have_smaller_bounds():
         (lambda kan, low, high: output_bounds(kan, low * torch.inf, high), "low has NaN or infinity"),
         (lambda kan, low, high: output_bounds(kan, low[:, :1], high), "shape"),
         (lambda kan, low, high: output_bounds(kan, low, high, parts=0), "parts=0"),
+        (lambda kan, low, high: output_bounds(broken(kan), low, high), "parameters that are not finite"),
     ],
 )
 def test_refusals(call, words):

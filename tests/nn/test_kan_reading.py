@@ -36,6 +36,13 @@ def points(n=400, width=3, seed=0):
     return 2 * torch.rand(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
 
 
+def broken():
+    kan = network()
+    with torch.no_grad():
+        kan.layers[1].coefficients[1, 2, 0] = torch.nan
+    return kan
+
+
 def silence(kan, layer, keep):
     """Make all edges of a layer zero but those with `keep`."""
     with torch.no_grad():
@@ -180,6 +187,48 @@ def test_pruning_keeps_means_and_leaves_the_network_alone():
     torch.testing.assert_close(smaller(x), before)
     torch.testing.assert_close(kan(x), before, rtol=0, atol=0)
     assert float((prune(kan, x, keep_means=False)(x) - before).detach().abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("base", ["silu", None])
+@pytest.mark.parametrize("seed", range(4))
+def test_pruning_again_and_again_keeps_means(seed, base):
+    """An edge that was gone comes back where its node is left with a constant, which is then not lost."""
+    kan, x = network((3, 5, 4, 2), seed=seed, base=base), points(seed=seed)
+    with torch.no_grad():  # an output that is a constant
+        last = kan.layers[-1]
+        last.coefficients[0, 3] = 0.7
+        if base is not None:
+            last.base_scale[0, 3] = 0
+    last.prune_edges(torch.tensor([[False, False, False, True], [True] * 4]))
+    smaller = kan
+    for threshold in (0.0, 0.02, 0.05):
+        smaller = prune(smaller, x, edge_threshold=threshold, node_threshold=threshold)
+        torch.testing.assert_close(smaller(x)[:, 0], kan(x)[:, 0], rtol=0, atol=1e-9)
+        apart = (smaller(x) - kan(x)).detach()[:, 1]
+        assert float(apart.mean().abs()) < 0.02  # what hidden nodes lose but for its mean, layers after them bend
+    assert float(kan(x)[0, 0].detach()) == pytest.approx(0.7)
+
+
+def test_a_pruned_network_comes_back_into_one_of_the_first_widths():
+    kan, x = network((3, 6, 5, 2)), points()
+    smaller = prune(kan, x, edge_threshold=0.15, node_threshold=0.4)
+    assert [layer.out_features for layer in smaller.layers] != [6, 5, 2]
+    again = network((3, 6, 5, 2), seed=1)
+    parameters = list(again.parameters())
+    again.load_state_dict(smaller.state_dict())
+    assert torch.equal(again(x), smaller(x))
+    assert all(a is b for a, b in zip(again.parameters(), parameters, strict=True))  # an optimiser still knows them
+    again.load_state_dict(kan.state_dict())  # and back
+    assert torch.equal(again(x), kan(x))
+    finer = network((3, 6, 5, 2), grid=9)
+    again.load_state_dict(prune(finer, x, edge_threshold=0.15, node_threshold=0.4).state_dict())
+    assert again.layers[0].basis.intervals == 9
+
+
+@pytest.mark.parametrize("widths", [(3, 7, 2), (2, 6, 2), (3, 6, 1)])
+def test_networks_of_other_widths_do_not_come_back(widths):
+    with pytest.raises(InvalidInput, match=rf"widths \[{widths[0]}, {widths[1]}, {widths[2]}\] are not those of a pru"):
+        network((3, 6, 2)).load_state_dict(network(widths).state_dict())
 
 
 def test_with_sparsity_only_the_edges_that_are_needed_remain():
@@ -340,6 +389,8 @@ def test_pictures_show_edges_that_there_are():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda kan, x: KAN(5), "widths=5 is not accepted: give a list of integers"),
+        (lambda kan, x: KAN([5]), r"widths=\[5\] is not accepted: give at least an input and an output"),
         (lambda kan, x: edge_scores(kan, x[:1]), "x holds 1 point"),
         (lambda kan, x: edge_scores(kan, x[:, :2]), "shape"),
         (lambda kan, x: sparsity(kan, x, l1=-1.0), "l1=-1"),
@@ -347,6 +398,8 @@ def test_pictures_show_edges_that_there_are():
         (lambda kan, x: prune(kan, x, node_threshold=1e3), "node_threshold=1000"),
         (lambda kan, x: prune(kan, x, edge_threshold=-1.0), "edge_threshold=-1"),
         (lambda kan, x: prune(network(basis="rbf"), x), "keep_means=False"),
+        (lambda kan, x: prune(broken(), x), "kan says NaN or infinity on x"),
+        (lambda kan, x: suggest(broken(), x), "kan says NaN or infinity on x, in layer 1"),
         (lambda kan, x: suggest(kan, x[:4]), "x holds 4 points"),
         (lambda kan, x: suggest(kan, x, functions=["sine"]), "functions='sine'"),
         (lambda kan, x: snap(kan, x, choices={(5, 0, 0): "sin"}), r"the edge \(5, 0, 0\)"),

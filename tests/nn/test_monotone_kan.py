@@ -125,6 +125,18 @@ def test_at_first_it_is_the_identity(order):
     torch.testing.assert_close(log_det, torch.zeros(len(x)), rtol=0, atol=1e-6)
 
 
+def test_what_is_infinite_stays_so_both_ways():
+    net = monotone(D=2)
+    x = torch.tensor([[torch.inf, 0.3], [-0.2, -torch.inf], [torch.nan, 2.0]], dtype=torch.float64)
+    for f in (net, net.inverse):
+        y = f(x)
+        assert torch.equal(y.isinf(), x.isinf())
+        assert torch.equal(y[x.isinf()], x[x.isinf()])
+        assert torch.equal(y.isnan(), x.isnan())
+        finite = torch.where(x.isfinite(), x, torch.zeros_like(x))
+        torch.testing.assert_close(y[x.isfinite()], f(finite)[x.isfinite()], rtol=0, atol=0)
+
+
 def test_rows_are_inverted_on_their_own():
     net, y = monotone(size=100.0), points(30)
     one_by_one = torch.cat([net.inverse(row) for row in y.split(1)])

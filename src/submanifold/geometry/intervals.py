@@ -20,8 +20,9 @@ from submanifold.errors import InvalidInput
 from submanifold.geometry.modules import CONVOLUTIONS, RESHAPING, computes, is_overridden
 from submanifold.nn.activations import activation_range
 from submanifold.nn.kan.channels import ChannelKAN
-from submanifold.nn.kan.intervals import layer_bounds
+from submanifold.nn.kan.intervals import layer_bounds, require_bounds
 from submanifold.nn.kan.linear import KANLinear
+from submanifold.nn.kan.monotone import MonotoneKAN
 
 __all__ = ["interval_bounds"]
 
@@ -32,9 +33,9 @@ Box = tuple[Tensor, Tensor]
 def interval_bounds(module: nn.Module, low: Tensor, high: Tensor, *, parts: int = 4) -> Box:
     """Bounds of what a network says for all inputs in boxes, in exact arithmetic.
 
-    Known are affine and convolutional layers, those of KANs, activations, changes of shape, and `nn.Sequential` of
-    known modules. A module of another kind may offer its own bounds as a method `interval_bounds(low, high)`, which is
-    trusted.
+    Known are affine and convolutional layers, those of KANs, monotone KANs, activations, changes of shape, and
+    `nn.Sequential` of known modules. A module of another kind may offer its own bounds as a method
+    `interval_bounds(low, high)`, which is trusted.
 
     Args:
         module: the network, called with (n, *in_shape).
@@ -47,19 +48,21 @@ def interval_bounds(module: nn.Module, low: Tensor, high: Tensor, *, parts: int 
 
     Raises:
         InvalidInput: for boxes that are not finite, of two shapes, not such as the network takes, or with `low` above
-            `high`; or for a module of which no bounds are known.
+            `high`; for a module of which no bounds are known, or with parameters by which they are NaN.
     """
     check_int(parts, name="parts")
     low, high = low.double(), high.double()
     if low.shape != high.shape or not bool((low <= high).all()) or not bool((low.isfinite() & high.isfinite()).all()):
         raise InvalidInput("low and high make no boxes: give finite ones, as many of each, and low not above high")
     try:
-        return _through(module, (low, high), parts)
+        least, most = _through(module, (low, high), parts)
     except RuntimeError as error:  # torch's, of shapes that do not fit
         reason = " ".join(str(error).split())
         raise InvalidInput(
             f"low and high have shape {tuple(low.shape)}, which the network fails on: {reason}"
         ) from error
+    require_bounds(least, most)
+    return least, most
 
 
 def _through(module: nn.Module, box: Box, parts: int) -> Box:
@@ -85,6 +88,8 @@ def _through(module: nn.Module, box: Box, parts: int) -> Box:
         return low.movedim(-1, 1), high.movedim(-1, 1)
     if type(module) in RESHAPING or (isinstance(module, nn.Dropout) and not module.training):
         return module(box[0].clone()), module(box[1].clone())  # which some do in place
+    if isinstance(module, MonotoneKAN) and computes(module, MonotoneKAN):
+        return module.bounds(*box)
     found = activation_range(module, *box)
     if found is None:
         raise _unknown(module)

@@ -21,6 +21,7 @@ from submanifold.geometry.spectrum import singular_values
 from submanifold.nn.activations import activation_lipschitz
 from submanifold.nn.kan.channels import ChannelKAN
 from submanifold.nn.kan.linear import KANLinear
+from submanifold.nn.kan.monotone import MonotoneKAN
 
 __all__ = ["lipschitz_lower_bound", "lipschitz_upper_bound"]
 
@@ -28,8 +29,8 @@ __all__ = ["lipschitz_lower_bound", "lipschitz_upper_bound"]
 def lipschitz_upper_bound(module: nn.Module) -> float:
     r"""A certified L with \|f(x) - f(y)\|_2 \le L \|x - y\|_2 for all x, y, in exact arithmetic.
 
-    Known are affine and convolutional layers, those of KANs, the activations of `submanifold.nn`, changes of shape,
-    and `nn.Sequential` of known modules. A module of another kind may offer its own bound as a
+    Known are affine and convolutional layers, those of KANs, monotone KANs, the activations of `submanifold.nn`,
+    changes of shape, and `nn.Sequential` of known modules. A module of another kind may offer its own bound as a
     method `lipschitz_bound() -> float`, which is trusted.
 
     Returns:
@@ -53,6 +54,8 @@ def lipschitz_upper_bound(module: nn.Module) -> float:
         return round_up(spectral_norm(module.slope_bounds().cpu().numpy()), module.in_features)
     if type(module) is ChannelKAN:  # each pixel on its own
         return lipschitz_upper_bound(module.kan)
+    if isinstance(module, MonotoneKAN) and computes(module, MonotoneKAN):  # coordinate by coordinate
+        return module.slope_bound()
     steepest = activation_lipschitz(module)
     if steepest is not None:
         return steepest

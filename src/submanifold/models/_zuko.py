@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
-from submanifold.checks import check_choice
 from submanifold.errors import InvalidInput
-from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, word
+from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, is_named, named, word
 from submanifold.nn.kan.masked import KANConditioner
 from submanifold.nn.kan.monotone import IncreasingSpline
 
@@ -132,7 +131,7 @@ def transforms(
         InvalidInput: for another network, or one of the user's own where no map has any, as with D = 1.
     """
     compose, univariate = _KINDS[kind]
-    _check_network(network, kind)
+    name, options = _check_network(network, kind)
     maps = compose(
         D,
         layers,
@@ -149,8 +148,8 @@ def transforms(
             f"network={word(network)} is not accepted for data of one coordinate, which moves on its own: leave it out"
         )
     for one in conditioned:
-        if network == "kan":
-            one.hyper = _kan_like(one, hidden)
+        if name == "kan":
+            one.hyper = _kan_like(one, hidden, options)
         elif is_given(network):
             inputs, outputs = [one.hyper.in_features], [one.hyper.out_features]
             one.hyper = BegunAtZero(given_network(network, inputs, outputs, role="conditioner"), outputs)
@@ -158,26 +157,28 @@ def transforms(
     return composed
 
 
-def _check_network(network: NetworkLike, kind: str) -> None:
-    if not (is_given(network) or isinstance(network, Mapping)):
-        check_choice(str(network), NETWORKS, name="network")
-    elif _KINDS[kind][0] is not _coupling:
+def _check_network(network: NetworkLike, kind: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of one of `NETWORKS`, empty for a callable."""
+    if is_named(network) or not (is_given(network) or isinstance(network, Mapping)):
+        return named(network, NETWORKS)
+    if _KINDS[kind][0] is not _coupling:
         raise InvalidInput(
             f"network={word(network)} is not accepted with kind={kind!r}: each coordinate may depend on those before "
             'it alone, by masks that a network of your own lacks, give "mlp" or "kan", or kind="spline-coupling"'
         )
-    elif isinstance(network, Mapping | nn.Module):
+    if isinstance(network, Mapping | nn.Module):
         raise InvalidInput(
             f"network={word(network)} is not accepted: a flow has a network in each of its maps, give a callable that "
             'makes a module for an input shape and an output shape, "mlp" or "kan"'
         )
+    return "", {}
 
 
-def _kan_like(one: Any, hidden: Sequence[int]) -> KANConditioner:
+def _kan_like(one: Any, hidden: Sequence[int], options: Mapping[str, Any]) -> KANConditioner:
     """A KAN in place of the network that says how coordinates move."""
     inputs = torch.zeros(one.hyper.in_features, dtype=torch.int64)
     outputs = torch.ones(one.hyper.out_features, dtype=torch.int64)
     if isinstance(one, MaskedAutoregressiveTransform):  # context comes last, and is seen by all
         inputs[: len(one.order)] = one.order + 1
         outputs = (one.order + 1).repeat_interleave(one.total)
-    return KANConditioner(inputs, outputs, hidden)
+    return KANConditioner(inputs, outputs, hidden, **options)

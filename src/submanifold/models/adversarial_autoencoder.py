@@ -19,7 +19,7 @@ from submanifold.models.latents import CodingModel, FittedLatents, NormalLatents
 from submanifold.models.mixture import GaussianMixture
 from submanifold.models.posteriors import GaussianPosterior, gaussian_kl
 from submanifold.models.registry import preset, register
-from submanifold.nn.given import NetworkLike
+from submanifold.nn.given import NetworkLike, is_named
 
 __all__ = ["AdversarialAutoencoder", "AdversarialVAE"]
 
@@ -81,7 +81,7 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         self.posterior = GaussianPosterior(self.latent_dim) if stochastic else None
         self.divergence = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
         self.weight = check_real(weight, name="weight")
-        given = nn.network_for({} if isinstance(network, str) else network, "critic", self.networks)
+        given = nn.network_for({} if is_named(network) else network, "critic", self.networks)
         self.critic = critic_network(given, (self.latent_dim,), critic_hidden, level=self.divergence.level)
 
     def objectives(self) -> list[Objective]:

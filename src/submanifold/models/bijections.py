@@ -138,11 +138,11 @@ def _convolutions(channels: int, out: int, hidden: Sequence[int]) -> nn.Module:
     return nn.Sequential(*layers[:-1])
 
 
-def _channel_kan(channels: int, out: int, hidden: Sequence[int]) -> nn.Module:
+def _channel_kan(channels: int, out: int, hidden: Sequence[int], **options: Any) -> nn.Module:
     """A KAN of the channels at every pixel, between 3x3 convolutions that let pixels see their neighbours."""
     if not hidden:
         raise InvalidInput('hidden=[] with network="kan" is not accepted: give the number of at least one feature map')
-    kan = ChannelKAN(hidden if len(hidden) > 1 else [*hidden, *hidden])
+    kan = ChannelKAN(hidden if len(hidden) > 1 else [*hidden, *hidden], **options)
     return nn.Sequential(
         nn.Conv2d(channels, hidden[0], 3, padding=1), kan, zeroed(nn.Conv2d(hidden[-1], out, 3, padding=1))
     )

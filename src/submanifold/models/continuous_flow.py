@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from submanifold.checks import check_choice, check_int, check_ints, check_real
+from submanifold.checks import check_int, check_ints, check_real
 from submanifold.errors import InvalidInput
 from submanifold.geometry import random_signs
 from submanifold.models.base import LogProbKind, Objective
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
-from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, network_for
+from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, named, network_for
 from submanifold.nn.kan.network import inner_kan
 
 __all__ = ["FIELDS", "ContinuousFlow", "NetworkField", "VelocityField"]
@@ -99,9 +100,9 @@ class NetworkField(nn.Module):
 class _KANOfTime(nn.Module):
     """A KAN of the coordinates and of the time, which is stretched over its grid; says nothing at first."""
 
-    def __init__(self, D: int, hidden: Sequence[int]) -> None:
+    def __init__(self, D: int, hidden: Sequence[int], **options: Any) -> None:
         super().__init__()
-        self.kan = inner_kan([D + 1, *hidden, D])
+        self.kan = inner_kan([D + 1, *hidden, D], **options)
         self.kan.layers[-1].say_nothing()
 
     def forward(self, y: Tensor, t: Tensor) -> Tensor:
@@ -109,11 +110,11 @@ class _KANOfTime(nn.Module):
         return v
 
 
-FIELDS: dict[str, Callable[[int, Sequence[int]], nn.Module]] = {
-    "kan": lambda D, hidden: NetworkField(_KANOfTime(D, hidden), (D,)),
+FIELDS: dict[str, Callable[..., nn.Module]] = {
+    "kan": lambda D, hidden, **options: NetworkField(_KANOfTime(D, hidden, **options), (D,)),
     "mlp": VelocityField,
 }
-"""What says v, by name, for D coordinates and widths of hidden layers."""
+"""What says v, by name, for D coordinates and widths of hidden layers, with options by keyword."""
 
 
 @register("continuous-flow")
@@ -173,7 +174,8 @@ class ContinuousFlow(ExactLikelihood):
         given = network_for(network, "field", self.networks)
         self.is_ours = not is_given(given)
         if self.is_ours:
-            self.field = FIELDS[check_choice(str(given), FIELDS, name="network")](self.ambient_dim, hidden)
+            name, options = named(given, FIELDS)
+            self.field = FIELDS[name](self.ambient_dim, hidden, **options)
         else:
             told = given_network(given, self.data_shape, self.data_shape, more=[()], role="field")
             self.field = NetworkField(BegunAtZero(told, self.data_shape), self.data_shape)

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
 from submanifold.nn import KANLinear, encoder
-from submanifold.nn.given import OneNetwork, is_given
+from submanifold.nn.given import OneNetwork, is_given, name_of
 
 __all__ = ["ADVERSARIAL_BETAS", "DIVERGENCES", "Divergence", "critic_network", "gradient_penalty", "normalise_spectrum"]
 
@@ -92,7 +92,9 @@ def critic_network(
     Raises:
         InvalidInput: as `submanifold.nn.encoder`.
     """
-    critic: nn.Module = encoder("conv" if network == "spatial" else network, data_shape, features, hidden, role=role)
+    critic: nn.Module = encoder(
+        "conv" if name_of(network) == "spatial" else network, data_shape, features, hidden, role=role
+    )
     if not level and not is_given(network):
         affine = [module for module in critic.modules() if isinstance(module, nn.Linear)]
         if affine:  # the constants of a KAN are no parameters of their own

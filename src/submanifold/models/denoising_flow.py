@@ -18,7 +18,7 @@ from submanifold.models.base import Awareness
 from submanifold.models.flow import Flow
 from submanifold.models.latents import check_latent_dim, normal
 from submanifold.models.registry import register
-from submanifold.nn.given import NetworkLike
+from submanifold.nn.given import NetworkLike, is_named
 
 __all__ = ["DenoisingFlow"]
 
@@ -99,7 +99,7 @@ class DenoisingFlow(Flow):
             layers=transforms,
             hidden=check_ints(hidden, name="hidden"),
             bins=bins,
-            network=network if isinstance(network, str) else "mlp",
+            network=network if is_named(network) else "mlp",
         )
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from submanifold.models.critics import critic_network
 from submanifold.models.langevin import equilibrate
 from submanifold.models.latents import NormalLatents, normal
 from submanifold.models.registry import PRESETS, register
-from submanifold.nn.given import NetworkLike
+from submanifold.nn.given import NetworkLike, is_named
 
 __all__ = ["GEBM"]
 
@@ -100,7 +100,7 @@ class GEBM(Model):
         from submanifold.models import catalogue  # deferred: it imports this module
 
         own, others = nn.network_for(network, "energy", _roles(PRESETS[base].model)), network
-        if isinstance(network, Mapping):
+        if isinstance(network, Mapping) and not is_named(network):
             others = {role: given for role, given in network.items() if role != "energy"}
         made = catalogue.create(
             base, data_shape, latent_dim=latent_dim, hidden=hidden, network=others, preprocess=preprocess

@@ -3,7 +3,7 @@ r"""Normalizing flows of images: x = T(u), u \sim N(0, I_D), T made of convoluti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, cast
 
@@ -26,7 +26,7 @@ from submanifold.models.bijections import (
 from submanifold.models.latents import normal
 from submanifold.models.likelihood import ExactLikelihood
 from submanifold.models.registry import register
-from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, word
+from submanifold.nn.given import BegunAtZero, NetworkLike, given_network, is_given, is_named, named, word
 
 __all__ = ["ImageFlow"]
 
@@ -182,7 +182,7 @@ def _scale(channels: int, steps: int, couple: Callable[[int], Bijection]) -> nn.
 
 def _conditioner(network: NetworkLike, size: tuple[int, int]) -> Conditioner:
     """What makes the networks of couplings of images of a height and width."""
-    if isinstance(network, Mapping | nn.Module):
+    if isinstance(network, nn.Module) or not (is_named(network) or is_given(network)):
         raise InvalidInput(
             f"network={word(network)} is not accepted by image-flow, which has a network in each coupling, of several "
             'sizes: give a callable that makes a module for an input shape and an output shape, "conv" or "kan"'
@@ -191,7 +191,8 @@ def _conditioner(network: NetworkLike, size: tuple[int, int]) -> Conditioner:
         return lambda channels, out, hidden: BegunAtZero(
             given_network(network, (channels, *size), (out, *size), role="conditioner"), (out, *size)
         )
-    return CONDITIONERS[check_choice(str(network), CONDITIONERS, name="network")]
+    name, options = named(network, CONDITIONERS)
+    return partial(CONDITIONERS[name], **options)
 
 
 def _image(data_shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -22,6 +22,8 @@ from submanifold.files import atomic_write_bytes, atomic_write_json, writable_fo
 from submanifold.models.base import Model
 from submanifold.models.catalogue import MODELS
 from submanifold.nn.given import Maker, is_given, runs_own_code, word
+from submanifold.nn.kan.network import KAN
+from submanifold.nn.kan.symbolic_network import symbolic_like
 
 __all__ = ["FORMAT", "configuration", "from_configuration", "load", "save"]
 
@@ -78,6 +80,7 @@ def load(folder: str | Path, modules: Mapping[str, nn.Module | Maker] | None = N
         _check_modules(described, modules or {}, folder)
         with _Budget(10_000_000 + 50 * sum(tensor.numel() for tensor in state.values())):
             model = from_configuration(described, modules)
+            _take_functions(model, state)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidInput(f"{str(path)!r} holds a configuration that makes no model ({error})") from error
     wrong = _difference(model.state_dict(), state) or _fill(model, state, put_back=bool(modules))
@@ -120,6 +123,13 @@ def from_configuration(
 
     make: Callable[..., Model] = MODELS[described["model"]]
     return make(**{key: decoded(value, within + key) for key, value in described["config"].items()})
+
+
+def _take_functions(model: Model, state: Mapping[str, Tensor]) -> None:
+    """Known functions in place of edges of KANs, where the file has some."""
+    for name, part in [*model.named_modules()]:
+        if isinstance(part, KAN) and (known := symbolic_like(part, state, f"{name}.")) is not None:
+            model.set_submodule(name, known)
 
 
 def _difference(here: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from submanifold.checks import check_choice, check_int
+from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
 from submanifold.models.base import LogProbKind, Measure, Model, Objective
 from submanifold.models.discretised import lattice_of, logistic_log_mass, sample_logistic
 from submanifold.models.registry import register
-from submanifold.nn.given import word
+from submanifold.nn.given import OneNetwork, is_named, named, word
 from submanifold.nn.pixel import PixelNetwork
 
 __all__ = ["PixelCNN"]
@@ -39,8 +39,9 @@ class PixelCNN(Model):
     Args:
         data_shape: (channels, height, width), of values on evenly spaced levels.
         hidden: width of each block of the network, all equal, see `submanifold.nn.PixelNetwork`.
-        network: "conv", or "kan", in which the channels of a pixel are mixed by layers of a KAN. What is said of a
-            pixel may depend on those before it alone, so that networks of your own are not accepted.
+        network: "conv", or "kan", in which the channels of a pixel are mixed by layers of a KAN, with options or
+            without, see `submanifold.nn.given`. What is said of a pixel may depend on those before it alone, so that
+            networks of your own are not accepted.
         components: logistic laws in each factor.
 
     Raises:
@@ -63,20 +64,20 @@ class PixelCNN(Model):
         data_shape: Sequence[int],
         *,
         hidden: Sequence[int] = (32, 32, 32, 32, 32),
-        network: str = "conv",
+        network: OneNetwork = "conv",
         components: int = 5,
     ) -> None:
         super().__init__(data_shape, ("lattice",))
         self.components = check_int(components, name="components")
         self.channels = C = self.data_shape[0]
         self.parts = [1, C, C, C * (C - 1) // 2]  # weight, means, log-scales, slopes
-        if not isinstance(network, str):
+        if not is_named(network):
             raise InvalidInput(
                 f"network={word(network)} is not accepted: what is said of a pixel may depend on those before it "
                 'alone, by masks that a network of your own lacks, give "conv" or "kan"'
             )
-        kan = check_choice(network, ["conv", "kan"], name="network") == "kan"
-        self.network = PixelNetwork(self.data_shape, components * sum(self.parts), hidden, kan=kan)
+        kind, options = named(network, ["conv", "kan"])
+        self.network = PixelNetwork(self.data_shape, components * sum(self.parts), hidden, kan=kind == "kan", **options)
         # Means that begin apart keep components from sharing one mode.
         self.register_buffer("spread", torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1))
         self.register_buffer("lower", torch.ones(C, C).tril(-1).nonzero().T, persistent=False)  # (2, C (C - 1) / 2)

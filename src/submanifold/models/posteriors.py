@@ -13,6 +13,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from submanifold.models import _zuko
+from submanifold.nn.given import NetworkLike, name_of
 
 __all__ = [
     "POSTERIORS",
@@ -37,9 +38,9 @@ def gaussian_kl(mean: Tensor, scale: Tensor) -> Tensor:
     return 0.5 * (mean.square() + scale.square() - 1) - scale.log()
 
 
-def latent_flow(latent_dim: int, network: str, context: int = 0) -> nn.Module:
+def latent_flow(latent_dim: int, network: NetworkLike, context: int = 0) -> nn.Module:
     """A small flow of latents, of "mlp" or "kan" conditioners, see `submanifold.models._zuko.transforms`."""
-    hidden = (64,) if network == "mlp" else (16,)
+    hidden = (64,) if name_of(network) == "mlp" else (16,)
     return _zuko.transforms(
         "spline-autoregressive", latent_dim, layers=2, hidden=hidden, bins=8, context=context, network=network
     )
@@ -66,7 +67,7 @@ class Posterior(nn.Module, ABC):
 class GaussianPosterior(Posterior):
     r"""N(\mu(x), diag s(x)^2)."""
 
-    def __init__(self, latent_dim: int, network: str = "mlp") -> None:
+    def __init__(self, latent_dim: int, network: NetworkLike = "mlp") -> None:
         super().__init__()
         self.n_features = 2 * latent_dim
 
@@ -89,7 +90,7 @@ class FlowPosterior(Posterior):
     Kingma et al. 2016 (arXiv 1606.04934, eq. 10) with the splines of Durkan et al. 2019 (arXiv 1906.04032).
     """
 
-    def __init__(self, latent_dim: int, network: str = "mlp", context: int = 32) -> None:
+    def __init__(self, latent_dim: int, network: NetworkLike = "mlp", context: int = 32) -> None:
         super().__init__()
         self.base = GaussianPosterior(latent_dim)
         self.n_features = self.base.n_features + context
@@ -111,5 +112,5 @@ class FlowPosterior(Posterior):
         return features[:, : self.base.n_features], features[:, self.base.n_features :]
 
 
-POSTERIORS: dict[str, Callable[[int, str], Posterior]] = {"gaussian": GaussianPosterior, "flow": FlowPosterior}
-"""By name, a posterior of so many latents, of networks of a name where it has any."""
+POSTERIORS: dict[str, Callable[[int, NetworkLike], Posterior]] = {"gaussian": GaussianPosterior, "flow": FlowPosterior}
+"""By name, a posterior of so many latents, of networks "mlp" or "kan" where it has any."""

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from submanifold.models.latents import normal
 from submanifold.models.posteriors import gaussian_log_prob, latent_flow
+from submanifold.nn.given import NetworkLike
 
 __all__ = ["PRIORS", "Prior"]
 
@@ -50,7 +51,7 @@ class Prior(nn.Module, ABC):
 class _Normal(Prior):
     """N(0, I)."""
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: NetworkLike) -> None:
         super().__init__(latent_dim)
 
     def log_prob(self, z: Tensor, moments: Moments) -> Tensor:
@@ -81,7 +82,7 @@ class _OfComponents(Prior):
 class _Mixture(_OfComponents):
     """A mixture of Gaussians with weights, means and scales of its own."""
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: NetworkLike) -> None:
         super().__init__(latent_dim)
         self.log_weights = Parameter(torch.zeros(components))
         self.means = Parameter(torch.randn(components, latent_dim))
@@ -97,7 +98,7 @@ class _VampPrior(_OfComponents):
     Tomczak & Welling 2018 (arXiv 1705.07120, eq. 9), with weights that are learned too.
     """
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: NetworkLike) -> None:
         super().__init__(latent_dim)
         self.log_weights = Parameter(torch.zeros(components))
         self.pseudo_inputs = Parameter(torch.randn(components, *data_shape))
@@ -113,7 +114,7 @@ class _VampPrior(_OfComponents):
 class _Flow(Prior):
     """A normalizing flow with autoregressive splines, of KANs if the model's networks are."""
 
-    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: str) -> None:
+    def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: NetworkLike) -> None:
         super().__init__(latent_dim)
         self.flow = latent_flow(latent_dim, network)
 
@@ -127,11 +128,11 @@ class _Flow(Prior):
         return z
 
 
-PRIORS: dict[str, Callable[[int, Sequence[int], int, str], Prior]] = {
+PRIORS: dict[str, Callable[[int, Sequence[int], int, NetworkLike], Prior]] = {
     "normal": _Normal,
     "mixture": _Mixture,
     "vampprior": _VampPrior,
     "flow": _Flow,
 }
-"""By name, a prior of so many latents, for data of a shape, with so many components where it has some, of networks of
-a name where it has any."""
+"""By name, a prior of so many latents, for data of a shape, with so many components where it has some, of networks
+"mlp" or "kan" where it has any."""

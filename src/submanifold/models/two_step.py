@@ -30,7 +30,7 @@ from submanifold.models.base import (
 )
 from submanifold.models.precision import double
 from submanifold.models.registry import preset, register
-from submanifold.nn.given import NetworkLike
+from submanifold.nn.given import NetworkLike, name_of
 
 __all__ = ["OnManifoldDensity", "TwoStep"]
 
@@ -155,7 +155,7 @@ class TwoStep(Model):
             preprocess=preprocess,
             full_latent=full_latent,
         )
-        if network == "spatial" and isinstance(law, str):
+        if name_of(network) == "spatial" and isinstance(law, str):
             law = _create(law, nn.spatial_shape(data_shape, latent_dim))
         return cls(first, law, whiten=whiten, residual_quantile=residual_quantile)
 

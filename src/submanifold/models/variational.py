@@ -19,7 +19,7 @@ from submanifold.models.base import LogProbKind, Measure, Objective
 from submanifold.models.latents import CodingModel, normal
 from submanifold.models.posteriors import POSTERIORS, GaussianPosterior, gaussian_kl
 from submanifold.models.priors import PRIORS
-from submanifold.nn.given import NetworkLike
+from submanifold.nn.given import NetworkLike, name_of
 
 __all__ = ["VariationalAutoencoder"]
 
@@ -52,7 +52,8 @@ class VariationalAutoencoder(CodingModel):
         full_latent: bool,
         outputs: int = 1,
     ) -> None:
-        of_latents = "kan" if network == "kan" else "mlp"  # masked, so that no network of another kind can be there
+        # masked, so that no network of another kind can be there
+        of_latents: NetworkLike = network if name_of(network) == "kan" else "mlp"
         law = POSTERIORS[check_choice(posterior, POSTERIORS, name="posterior")](
             check_int(latent_dim, name="latent_dim"), of_latents
         )

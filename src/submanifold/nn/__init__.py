@@ -1,5 +1,10 @@
 """Networks without opinions: multilayer perceptrons, small convolutional networks, causal networks, denoisers, and
-how to ask for them by name."""
+how to ask for them by name.
+
+A model's `network=` is a name of `NETWORKS`, `DENOISERS` or `CAUSAL`. "kan" may have options, for all networks of a
+model, as {"name": "kan", "grid": 20, "order": 2}, or for one, as {"encoder": {"name": "kan", "basis": "chebyshev"},
+"decoder": "mlp"}. All that `network=` can be is told in `submanifold.nn.given`.
+"""
 
 from submanifold._lazy import attach
 

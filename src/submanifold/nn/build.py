@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from submanifold.checks import check_choice, check_ints
+from submanifold.checks import check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.conditional import Denoiser
 from submanifold.nn.conv import ConvDecoder, ConvEncoder
 from submanifold.nn.denoiser_mlp import DenoiserKAN, DenoiserMLP
 from submanifold.nn.foreign import DiffusersNetwork, is_of_diffusers
-from submanifold.nn.given import OneNetwork, given_network, is_given, made_network, require_shape, word
+from submanifold.nn.given import OneNetwork, given_network, is_given, made_network, named, require_shape, word
 from submanifold.nn.kan.network import inner_kan
 from submanifold.nn.mlp import MLP
 from submanifold.nn.spatial import SpatialDecoder, SpatialEncoder
@@ -33,22 +34,23 @@ class Network:
     """How one kind of network is built in both directions.
 
     `encoder(data_shape, out_features, hidden)` maps (n, *data_shape) to (n, out_features);
-    `decoder(in_features, data_shape, hidden)` maps (n, in_features) to (n, *data_shape).
+    `decoder(in_features, data_shape, hidden)` maps (n, in_features) to (n, *data_shape). Options follow by keyword,
+    where the network has any.
     """
 
-    encoder: Callable[[tuple[int, ...], int, tuple[int, ...]], nn.Module]
-    decoder: Callable[[int, tuple[int, ...], tuple[int, ...]], nn.Module]
+    encoder: Callable[..., nn.Module]
+    decoder: Callable[..., nn.Module]
 
 
-def _dense(make: Callable[[Sequence[int]], nn.Module]) -> Network:
+def _dense(make: Callable[..., nn.Module]) -> Network:
     """Networks of vectors in both directions, of images their pixels in a row."""
 
-    def encoder(data_shape: tuple[int, ...], out_features: int, hidden: tuple[int, ...]) -> nn.Module:
-        network = make([math.prod(data_shape), *hidden, out_features])
+    def encoder(data_shape: tuple[int, ...], out_features: int, hidden: tuple[int, ...], **options: Any) -> nn.Module:
+        network = make([math.prod(data_shape), *hidden, out_features], **options)
         return network if len(data_shape) == 1 else nn.Sequential(nn.Flatten(), network)
 
-    def decoder(in_features: int, data_shape: tuple[int, ...], hidden: tuple[int, ...]) -> nn.Module:
-        network = make([in_features, *hidden, math.prod(data_shape)])
+    def decoder(in_features: int, data_shape: tuple[int, ...], hidden: tuple[int, ...], **options: Any) -> nn.Module:
+        network = make([in_features, *hidden, math.prod(data_shape)], **options)
         return network if len(data_shape) == 1 else nn.Sequential(network, nn.Unflatten(1, data_shape))
 
     return Network(encoder, decoder)
@@ -69,17 +71,18 @@ NETWORKS: dict[str, Network] = {
 """The networks that a model's `network=` argument accepts, besides "auto"."""
 
 
-def _choose(network: OneNetwork, data_shape: tuple[int, ...]) -> Network:
-    network = check_choice(str(network), ["auto", *NETWORKS], name="network")
+def _choose(network: OneNetwork, data_shape: tuple[int, ...]) -> tuple[Network, dict[str, Any]]:
+    """The network and its options."""
+    name, options = named(network, ["auto", *NETWORKS])
     is_image = len(data_shape) == 3
-    if network == "auto":
-        network = "conv" if is_image and min(data_shape[1:]) >= _SMALLEST_IMAGE else "mlp"
-    if network in ("conv", "spatial") and not is_image:
+    if name == "auto":
+        name = "conv" if is_image and min(data_shape[1:]) >= _SMALLEST_IMAGE else "mlp"
+    if name in ("conv", "spatial") and not is_image:
         raise InvalidInput(
-            f'network="{network}" with data_shape={data_shape} is not accepted: give images '
+            f'network="{name}" with data_shape={data_shape} is not accepted: give images '
             '(channels, height, width), or network="mlp"'
         )
-    return NETWORKS[network]
+    return NETWORKS[name], options
 
 
 def encoder(
@@ -95,7 +98,8 @@ def encoder(
     Args:
         network: a key of `NETWORKS`, or "auto": convolutional for images of at least 16 x 16, dense
             otherwise. "spatial" keeps the outputs at their places, as an image of a quarter of the height and width.
-            Or a module, which is taken as it is, or a callable that makes one, see `submanifold.nn.given`.
+            "kan" may have options, as {"name": "kan", "grid": 20}. Or a module, which is taken as it is, or a callable
+            that makes one, see `submanifold.nn.given`.
         data_shape: shape of one point.
         out_features: number of outputs.
         hidden: widths of the layers; a convolutional network has them after its convolutions, and of a "spatial" one
@@ -109,7 +113,8 @@ def encoder(
     shape = tuple(data_shape)
     if is_given(network):
         return given_network(network, shape, (out_features,), role=role)
-    return _choose(network, shape).encoder(shape, out_features, tuple(check_ints(hidden, name="hidden")))
+    kind, options = _choose(network, shape)
+    return kind.encoder(shape, out_features, tuple(check_ints(hidden, name="hidden")), **options)
 
 
 def decoder(
@@ -129,16 +134,17 @@ def decoder(
     shape = tuple(data_shape)
     if is_given(network):
         return given_network(network, (in_features,), shape, role=role)
-    return _choose(network, shape).decoder(in_features, shape, tuple(check_ints(hidden, name="hidden")))
+    kind, options = _choose(network, shape)
+    return kind.decoder(in_features, shape, tuple(check_ints(hidden, name="hidden")), **options)
 
 
-DENOISERS: dict[str, Callable[[Sequence[int], Sequence[int] | None, int], Denoiser]] = {
+DENOISERS: dict[str, Callable[..., Denoiser]] = {
     "kan": DenoiserKAN,
     "mlp": DenoiserMLP,
     "transformer": ImageTransformer,
     "unet": UNet,
 }
-"""The networks of diffusion models by name, built as (data_shape, hidden, classes)."""
+"""The networks of diffusion models by name, built as (data_shape, hidden, classes), with options by keyword."""
 
 
 def denoiser(
@@ -148,9 +154,9 @@ def denoiser(
     to (n, *data_shape). Labels are integers in [0, classes), or `classes` for points without one.
 
     Args:
-        network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise; or a module, which is taken as it
-            is, or as `DiffusersNetwork` if it is one of diffusers, or a callable that makes one for the shapes of a
-            point and of an output, which are the same.
+        network: a key of `DENOISERS`, or "auto": a U-Net for images, dense otherwise; "kan" may have options, see
+            `encoder`; or a module, which is taken as it is, or as `DiffusersNetwork` if it is one of diffusers, or a
+            callable that makes one for the shapes of a point and of an output, which are the same.
         data_shape: shape of one point.
         hidden: widths, of dense layers, of a U-Net at each size of image, or of a transformer's blocks; by default as
             suits the shape.
@@ -169,14 +175,14 @@ def denoiser(
         if classes:
             _require_room(module, shape, classes)
         return module
-    network = check_choice(str(network), ["auto", *DENOISERS], name="network")
-    if network == "auto":
-        network = "unet" if len(shape) == 3 else "mlp"
-    if len(shape) != 3 and network not in ("mlp", "kan"):
+    name, options = named(network, ["auto", *DENOISERS])
+    if name == "auto":
+        name = "unet" if len(shape) == 3 else "mlp"
+    if len(shape) != 3 and name not in ("mlp", "kan"):
         raise InvalidInput(
-            f'network={network!r} is not accepted for data of shape {shape}: it works on images, give "mlp" or "kan"'
+            f'network={name!r} is not accepted for data of shape {shape}: it works on images, give "mlp" or "kan"'
         )
-    return DENOISERS[network](shape, hidden, classes)
+    return DENOISERS[name](shape, hidden, classes, **options)
 
 
 class _Unlabelled(nn.Module):

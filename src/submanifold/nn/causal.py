@@ -16,10 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from submanifold.checks import check_choice, check_int, check_ints
+from submanifold.checks import check_int, check_ints
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
-from submanifold.nn.given import OneNetwork, is_given, made_network, of_their_kind, on_trial, require_shape, word
+from submanifold.nn.given import (
+    OneNetwork,
+    is_given,
+    made_network,
+    named,
+    of_their_kind,
+    on_trial,
+    require_shape,
+    word,
+)
 from submanifold.nn.kan.masked import KANConditioner
 
 __all__ = ["CAUSAL", "CausalNetwork", "CausalTransformer", "Constant", "MaskedKAN", "MaskedMLP", "causal_network"]
@@ -116,11 +125,11 @@ class MaskedKAN(CausalNetwork):
     What is said of the first coordinate depends on nothing, and is a level of its own.
     """
 
-    def __init__(self, D: int, out: int, hidden: Sequence[int]) -> None:
+    def __init__(self, D: int, out: int, hidden: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.out = out
         order = torch.arange(1, D + 1)
-        self.conditioner = KANConditioner(order, order.repeat_interleave(out), hidden)
+        self.conditioner = KANConditioner(order, order.repeat_interleave(out), hidden, **options)
         with torch.no_grad():  # the features of a coordinate differ from the start
             self.conditioner.level.normal_(std=0.1)
 
@@ -211,19 +220,20 @@ class _Block(nn.Module):
         return h + self.dense(self.before_dense(h)), (k, v)
 
 
-CAUSAL: dict[str, Callable[[int, int, Sequence[int]], CausalNetwork]] = {
+CAUSAL: dict[str, Callable[..., CausalNetwork]] = {
     "kan": MaskedKAN,
     "masked": MaskedMLP,
     "transformer": CausalTransformer,
 }
-"""The causal networks by name."""
+"""The causal networks by name, built as (D, out, hidden), with options by keyword."""
 
 
 def causal_network(network: OneNetwork, D: int, out: int, hidden: Sequence[int]) -> CausalNetwork:
     """A causal network for D coordinates with `out` features each.
 
     Args:
-        network: a key of `CAUSAL`, or a `CausalNetwork`, or a callable that makes one for the shapes (D,) and (D, out).
+        network: a key of `CAUSAL`, of which "kan" may have options, as {"name": "kan", "grid": 20}, or a
+            `CausalNetwork`, or a callable that makes one for the shapes (D,) and (D, out).
         D: number of coordinates.
         out: features of each.
         hidden: widths of the layers. A module has its own.
@@ -234,10 +244,10 @@ def causal_network(network: OneNetwork, D: int, out: int, hidden: Sequence[int])
     """
     if is_given(network):
         return _given(network, D, out)
-    make, hidden = CAUSAL[check_choice(str(network), CAUSAL, name="network")], check_ints(hidden, name="hidden")
+    (name, options), hidden = named(network, CAUSAL), check_ints(hidden, name="hidden")
     if not hidden:
         raise InvalidInput("hidden is empty: give at least one width")
-    return Constant(out) if D == 1 else make(D, out, hidden)
+    return Constant(out) if D == 1 else CAUSAL[name](D, out, hidden, **options)
 
 
 def _given(network: OneNetwork, D: int, out: int) -> CausalNetwork:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -75,14 +76,18 @@ class DenoiserKAN(DenoiserMLP):
         data_shape: shape of one point.
         hidden: width of each block; by default three of 32, 64 or 128, the more the larger a point.
         classes: number of classes, or 0 for none.
+        **options: of the KANs, see `submanifold.nn.given`.
     """
 
-    def __init__(self, data_shape: Sequence[int], hidden: Sequence[int] | None = None, classes: int = 0) -> None:
+    def __init__(
+        self, data_shape: Sequence[int], hidden: Sequence[int] | None = None, classes: int = 0, **options: Any
+    ) -> None:
+        self.options = options
         widths = [width // 4 for width in _default_widths(math.prod(data_shape))] if hidden is None else hidden
         super().__init__(data_shape, widths, classes)
 
     def _dense(self, fan_in: int, fan_out: int, activation: str) -> nn.Module:
-        kan = inner_kan([fan_in, fan_out, fan_out])
+        kan = inner_kan([fan_in, fan_out, fan_out], **self.options)
         kan.layers[-1].say_nothing()
         return kan
 

@@ -1,10 +1,11 @@
-"""Networks of the user's own, in the places where a model has one of ours by name.
+"""What `network=` says: one of our networks by name, or one of the user's own.
 
-`network=` is a name; a module; a callable that makes a module for an input shape and an output shape; or a mapping from
-roles, the names of a model's networks, to any of these. Modules are taken as they are and not copied, as by
-`nn.Sequential`: training the model trains them, and models that are given the same module share it, while one that
-learns has one role in a model. They are tried in the precision and on the device that they have; `model.to(...)` brings
-the model there.
+It is a name; a name with options, as {"name": "kan", "grid": 20, "order": 2}, those of `submanifold.nn.KANLinear` and
+of its basis; a module; a callable that makes a module for an input shape and an output shape; or a mapping from roles,
+the names of a model's networks, to any of these. What is a name, with options or without, goes into a model's
+configuration and its files. Modules are taken as they are and not copied, as by `nn.Sequential`: training the model
+trains them, and models that are given the same module share it, while one that learns has one role in a model. They are
+tried in the precision and on the device that they have; `model.to(...)` brings the model there.
 
 A model keeps what it was made with in its configuration. To pickle it, as some tools do that copy models to other
 processes, give modules or functions that can be pickled; lambdas and functions within functions cannot. `copy.deepcopy`
@@ -14,7 +15,7 @@ and `submanifold.save` do without.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -23,7 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from submanifold.checks import check_choice
 from submanifold.errors import InvalidInput
+from submanifold.nn.kan.network import check_options
 
 __all__ = [
     "BegunAtZero",
@@ -32,7 +35,10 @@ __all__ = [
     "OneNetwork",
     "given_network",
     "is_given",
+    "is_named",
     "made_network",
+    "name_of",
+    "named",
     "network_for",
     "of_their_kind",
     "on_trial",
@@ -43,7 +49,7 @@ __all__ = [
 
 Maker = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
 """Called with the shapes of one input and of one output, without the batch."""
-OneNetwork = str | nn.Module | Maker
+OneNetwork = str | Mapping[str, Any] | nn.Module | Maker
 NetworkLike = OneNetwork | Mapping[str, OneNetwork]
 
 _OWN_CODE: ContextVar[bool] = ContextVar("own code", default=False)
@@ -57,10 +63,13 @@ def network_for(network: NetworkLike, role: str, roles: Sequence[str]) -> OneNet
     """
     several = len(roles) > 1
     listed = "{" + ", ".join(f'"{known}": ...' for known in roles) + "}"
-    if isinstance(network, Mapping):
+    if isinstance(network, Mapping) and not is_named(network):
         for key in network:
             if key not in roles:
-                raise InvalidInput(f"network has the key {key!r}: give a mapping such as {listed}")
+                raise InvalidInput(
+                    f'network has the key {key!r}: give a mapping such as {listed}, or {{"name": "kan", "grid": 20}} '
+                    "with the options of a network of ours"
+                )
         modules = [id(value) for value in network.values() if isinstance(value, nn.Module)]
         if len(set(modules)) < len(modules):
             raise InvalidInput(f"network has one module for several roles: give each its own, {listed}")
@@ -71,6 +80,39 @@ def network_for(network: NetworkLike, role: str, roles: Sequence[str]) -> OneNet
             "callable that makes a module for an input shape and an output shape"
         )
     return network
+
+
+def is_named(network: object) -> bool:
+    """Whether it is one of our networks, with or without options."""
+    return isinstance(network, str) or (isinstance(network, Mapping) and "name" in network)
+
+
+def name_of(network: object) -> str | None:
+    """The name of one of our networks; None for others."""
+    found = network["name"] if isinstance(network, Mapping) and is_named(network) else network
+    return found if isinstance(found, str) else None
+
+
+def named(network: OneNetwork, known: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """Which of our networks it is, of those that there are in its place, and its options.
+
+    Raises:
+        InvalidInput: for an unknown name, with the nearest match; an option that the network does not have; a mapping
+            without a name.
+    """
+    if isinstance(network, Mapping) and not is_named(network):
+        raise InvalidInput(
+            f'network={dict(network)!r} is not accepted: give one network, by name or as {{"name": "kan", "grid": 20}}'
+        )
+    options = dict(network) if isinstance(network, Mapping) else {}
+    name = check_choice(str(options.pop("name", network)), known, name="network")
+    if name == "kan":
+        check_options(options)
+    elif options:
+        raise InvalidInput(
+            f'network={{"name": {name!r}, ...}} has the option {next(iter(options))!r}: "kan" alone has options'
+        )
+    return name, options
 
 
 def is_given(network: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,14 +82,22 @@ class _Block(nn.Module):
     this pixel is added (Salimans et al. 2017, arXiv 1701.05517), by a layer of the channels or one of a KAN."""
 
     def __init__(
-        self, width: int, left: int, right: int, spacing: int, activation: str, *, joins: bool, kan: bool
+        self,
+        width: int,
+        left: int,
+        right: int,
+        spacing: int,
+        activation: str,
+        *,
+        joins: bool,
+        kan: dict[str, Any] | None,
     ) -> None:
         super().__init__()
         self.activation = make_activation(activation)
         self.conv = CausalConv(width, width, left, right, spacing)
         self.side = _Mix(width, width) if joins else None
-        self.gates = ChannelKAN([width, 2 * width]) if kan else _Mix(width, 2 * width)
-        self.before_gates = nn.Identity() if kan else self.activation  # a KAN has functions of its own
+        self.gates = _Mix(width, 2 * width) if kan is None else ChannelKAN([width, 2 * width], **kan)
+        self.before_gates = self.activation if kan is None else nn.Identity()  # a KAN has functions of its own
 
     def forward(self, h: Tensor, other: Tensor | None = None, memory: Memory | None = None, at: int = 0) -> Tensor:
         hidden = self.conv(self.activation(h), memory, at)
@@ -112,6 +121,7 @@ class PixelNetwork(nn.Module):
         hidden: width of each block, all equal.
         activation: a key of `submanifold.nn.ACTIVATIONS`.
         kan: whether what mixes the channels of a pixel in each block is a layer of a KAN.
+        **options: of these, see `submanifold.nn.KANLinear`.
 
     Raises:
         InvalidInput: for a shape that is not an image's, or widths that it cannot have.
@@ -125,6 +135,7 @@ class PixelNetwork(nn.Module):
         activation: str = "elu",
         *,
         kan: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__()
         if len(data_shape) != 3:
@@ -139,7 +150,7 @@ class PixelNetwork(nn.Module):
         self.position = nn.Parameter(0.1 * torch.randn(width, H, W))
         doublings = max(1, (max(H, W) - 1).bit_length())
         spacings = [2 ** (i % doublings) for i in range(len(hidden))]
-        block = partial(_Block, width, 1, activation=activation, kan=kan)
+        block = partial(_Block, width, 1, activation=activation, kan=options if kan else None)
         self.down = nn.ModuleList(block(1, spacing, joins=False) for spacing in spacings)
         self.right = nn.ModuleList(block(0, spacing, joins=True) for spacing in spacings)
         self.last = nn.Sequential(make_activation(activation), _Mix(width, out))

@@ -38,7 +38,8 @@ class Alteration(Protocol):
     """Changes the model after evaluations, such as the grids of its splines: `submanifold.nn.kan.GridSchedule`.
 
     Parameters keep their identity, but may have other shapes afterwards; then optimisers begin anew with them. What it
-    does depends on the model and the step alone, so that a run that was interrupted comes to the same.
+    does depends on the model and the step alone, so that a run that was interrupted comes to the same. Where it has a
+    method `facts()`, JSON-able settings by name, a run is resumed with the same settings only.
     """
 
     def alter(self, event: Event, run: Callable[[], object]) -> bool:

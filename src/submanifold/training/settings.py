@@ -10,9 +10,10 @@ from typing import Any
 from submanifold.checks import check_choice, check_int, check_real, nearest_match
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Model, Stage
+from submanifold.training.events import Alteration
 from submanifold.training.schedule import SCHEDULES
 
-__all__ = ["Settings", "describe_model"]
+__all__ = ["Settings", "describe_alterations", "describe_model"]
 
 EVALUATIONS = 40
 FEWEST_STEPS = 10
@@ -83,13 +84,32 @@ class Settings:
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """What makes a model the same model: its class, its configuration, and the shapes of its parameters."""
+    """What makes a model the same model: its class, its configuration, and the shapes of its parameters.
 
-    def name_of(value: Any) -> str:
-        return getattr(value, "__qualname__", None) or type(value).__qualname__
-
+    Shapes that training itself may change are left out, which a module names in `resizable`: a model whose grids were
+    refined in its run is still the model of that run.
+    """
+    resizable = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "resizable", ())
+    }
     return {
         "class": type(model).__qualname__,
-        "config": json.loads(json.dumps(model.config, default=name_of)),
-        "parameters": {name: list(p.shape) for name, p in model.named_parameters()},
+        "config": json.loads(json.dumps(model.config, default=_name_of)),
+        "parameters": {n: None if n in resizable else list(p.shape) for n, p in model.named_parameters()},
     }
+
+
+def describe_alterations(callbacks: Sequence[object]) -> list[dict[str, Any]] | None:
+    """Of the callbacks that alter the model, what a run is resumed with only: their classes, and `facts()` if any."""
+    found = [
+        {"class": type(callback).__qualname__, **getattr(callback, "facts", dict)()}
+        for callback in callbacks
+        if isinstance(callback, Alteration)
+    ]
+    return found or None
+
+
+def _name_of(value: Any) -> str:
+    return getattr(value, "__qualname__", None) or type(value).__qualname__

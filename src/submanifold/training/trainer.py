@@ -21,7 +21,7 @@ from submanifold.training.history import History
 from submanifold.training.progress import Progress
 from submanifold.training.seeds import own_randomness
 from submanifold.training.session import Session
-from submanifold.training.settings import Settings, describe_model
+from submanifold.training.settings import Settings, describe_alterations, describe_model
 from submanifold.training.source import Points, fingerprint, open_points, split
 from submanifold.training.tracking import Tracker, open_tracker
 
@@ -92,7 +92,7 @@ def fit(
 
     Raises:
         InvalidInput: an argument cannot be used, `run` cannot be written to or is the run of other data,
-            another model or other settings; nothing was changed.
+            another model, other settings or other alterations; nothing was changed.
         TrainingDiverged: a loss or a gradient is not finite; the model has the weights from before that step.
         KeyboardInterrupt: on Ctrl-C, after the step under way and its checkpoint.
     """
@@ -126,6 +126,7 @@ def fit(
         identity = {
             "settings": {**asdict(settings), "processes": accelerator.num_processes},
             "model": describe_model(model),
+            "alteration": describe_alterations(callbacks),
             "data": [fingerprint(X), held_out if held is None or _is_share(held_out) else fingerprint(held_out)],
         }
         identity = json.loads(json.dumps(identity))

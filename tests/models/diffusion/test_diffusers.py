@@ -10,6 +10,7 @@ from submanifold.models import Diffusion
 from submanifold.models.diffusion.samplers import ancestral, ddim, dpm_solver, euler, heun
 from submanifold.training import fit
 
+pytestmark = pytest.mark.peer
 diffusers = pytest.importorskip("diffusers")
 
 VARIANCE, STEPS = 2.0, 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,11 +19,12 @@ class ChannelKAN(nn.Module):
 
     Args:
         widths: numbers of channels, see `KAN`.
+        **options: of its layers, likewise.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], **options: Any) -> None:
         super().__init__()
-        self.kan = inner_kan(widths)
+        self.kan = inner_kan(widths, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         said: Tensor = self.kan(x.movedim(1, -1))  # (n, H, W, channels)

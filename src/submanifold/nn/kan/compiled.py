@@ -68,7 +68,8 @@ def uniform_layer(layer: KANLinear, x: Tensor, shift: Tensor, per_interval: Tens
     u = torch.addcmul(shift, x.to(shift.dtype), per_interval)
     if basis.outside == "clamp":
         u = functional.hardtanh(u, 0.0, basis.intervals)
-    splines: Tensor = EverySpline.apply(u, basis.intervals, basis.order)  # type: ignore[no-untyped-call]
+    dtype = basis.breakpoints.dtype
+    splines: Tensor = EverySpline.apply(u, basis.intervals, basis.order, dtype)  # type: ignore[no-untyped-call]
     coefficients: Tensor = _InOrder.apply(layer.coefficients)  # type: ignore[no-untyped-call]
     weights = layer._spline_weights(coefficients).mT  # (out, size, in)
     said = functional.linear(splines.to(x.dtype).flatten(-2), weights.flatten(1))
@@ -76,23 +77,27 @@ def uniform_layer(layer: KANLinear, x: Tensor, shift: Tensor, per_interval: Tens
 
 
 class EverySpline(torch.autograd.Function):
-    """All splines (..., G + k, m) at places u (..., m), which are in intervals from the first breakpoint."""
+    """All splines (..., G + k, m) at places u (..., m), which are in intervals from the first breakpoint.
+
+    They are computed in `dtype` from the nearest whole number and the rest, which have all digits of u between them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, intervals: int, order: int) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.intervals, ctx.order = intervals, order
-        centres = _centres(u, intervals, order)
-        before, inside, after = _parts(u, intervals)
+    def forward(ctx: Any, u: Tensor, intervals: int, order: int, dtype: torch.dtype) -> Tensor:
+        whole = u.round()
+        rest, whole = (u - whole).to(dtype), whole.to(dtype)
+        ctx.save_for_backward(whole, rest)
+        ctx.intervals, ctx.order, ctx.dtype = intervals, order, u.dtype
+        centres = _centres(rest, intervals, order)
+        before, v, after = _parts(whole, rest, intervals, centres)
         straight = before * _slopes(0 - centres, order) + after * _slopes(intervals - centres, order)
-        return _powers((inside - centres).abs(), order, order) + straight
+        return _powers(v.abs(), order, order) + straight
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:
-        (u,) = ctx.saved_tensors
-        _, inside, _ = _parts(u, ctx.intervals)
-        slopes = _slopes(inside - _centres(u, ctx.intervals, ctx.order), ctx.order)
-        return (given * slopes).sum(dim=-2), None, None
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
+        whole, rest = ctx.saved_tensors
+        _, v, _ = _parts(whole, rest, ctx.intervals, _centres(rest, ctx.intervals, ctx.order))
+        return (given * _slopes(v, ctx.order)).sum(dim=-2).to(ctx.dtype), None, None, None
 
 
 class _InOrder(torch.autograd.Function):
@@ -112,11 +117,15 @@ def _centres(u: Tensor, intervals: int, order: int) -> Tensor:
     return torch.arange(intervals + order, device=u.device, dtype=u.dtype)[:, None] - (order - 1) / 2
 
 
-def _parts(u: Tensor, intervals: int) -> tuple[Tensor, Tensor, Tensor]:
-    """u (..., m) as what is before, inside and after the grid, (..., 1, m) each."""
-    u = u[..., None, :]
+def _parts(whole: Tensor, rest: Tensor, intervals: int, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What of a place (..., m) is before the grid, how far it then is from each centre, and what is after the grid.
+
+    The first and the last are (..., 1, m), the second (..., G + k, m).
+    """
+    whole, rest = whole[..., None, :], rest[..., None, :]
+    u = whole + rest
     before, after = u - functional.relu(u), functional.relu(u - intervals)
-    return before, u - before - after, after
+    return before, (whole - centres) + (rest - before - after), after
 
 
 def _slopes(v: Tensor, order: int) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from torch import Tensor
 
-__all__ = ["FUNCTIONS", "Fit", "Function", "Term", "best_fit", "written"]
+from submanifold.nn.kan.formulas import Term, agreeing, written
+
+__all__ = ["FUNCTIONS", "Fit", "Function", "best_fit"]
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
-Term = tuple[float, str]
-"""A factor, and what it multiplies, which is not a sum."""
+
+_SHOWN = 100
+"""Points at which an expression is held against what it stands for."""
 
 _STARTS = 2
 """The best of the grid that are improved."""
@@ -79,6 +82,8 @@ class Fit:
         c: factor.
         d: shift.
         r2: share of the variance that it explains.
+        low: the least x on which it was fitted, NaN where none is known.
+        high: the largest, likewise.
     """
 
     name: str
@@ -87,6 +92,8 @@ class Fit:
     c: float
     d: float
     r2: float
+    low: float = math.nan
+    high: float = math.nan
 
     @property
     def complexity(self) -> int:
@@ -103,39 +110,32 @@ class Fit:
 
     def terms(self, argument: Sequence[Term], plus: float, digits: int) -> tuple[list[Term], float]:
         """c f(a x + b) + d for x a sum of terms and a number, as terms and a number."""
-        argument = [(self.a * factor, text) for factor, text in argument]
+        argument = [replace(term, factor=self.a * term.factor) for term in argument]
         shift = self.b + self.a * plus
         if not argument:
             return [], float(self(torch.tensor(plus, dtype=torch.float64)))
         if self.name == "x":
-            return [(self.c * factor, text) for factor, text in argument], self.c * shift + self.d
+            return [replace(term, factor=self.c * term.factor) for term in argument], self.c * shift + self.d
         if self.c == 0 or self.name == "0":
             return [], self.d
         c = self.c
         if self.name == "exp" and abs(shift) < _LARGE:
             c, shift = c * math.exp(shift), 0.0
-        inside, text = written(argument, shift, digits), FUNCTIONS[self.name].text
-        return [(c, text.format(inside if "({})" in text or _is_atom(inside) else f"({inside})"))], self.d
+        inside, function = written(argument, shift, digits), FUNCTIONS[self.name]
+        text = inside.text if "({})" in function.text or _is_atom(inside.text) else f"({inside.text})"
+        values: Array = function.of(torch.from_numpy(inside.values)).numpy()
+        return [Term(function.text.format(text), values, c)], self.d
 
     def expression(self, argument: str = "x", digits: int = 3) -> str:
-        """In plain mathematics, such as "2*sin(3.14*x) + 1"."""
-        return written(*self.terms([(1.0, argument)], 0.0, digits), digits)
+        """In plain mathematics, such as "2*sin(3.14*x) + 1".
 
-
-def written(terms: Sequence[Term], constant: float, digits: int) -> str:
-    """A sum in plain mathematics, of numbers with so many significant digits; without a constant too small for them."""
-    said = []
-    if abs(constant) < 0.5 * 10.0**-digits * max((abs(factor) for factor, _ in terms), default=0.0):
-        constant = 0.0
-    for factor, text in terms:
-        times = f"{factor:.{digits}g}"
-        if text.startswith("1/"):
-            said.append(times + text[1:])
-        else:
-            said.append({"1": text, "-1": f"-{text}"}.get(times, f"{times}*{text}"))
-    if constant or not said:
-        said.append(f"{constant:.{digits}g}")
-    return " + ".join(said).replace("+ -", "- ")
+        Numbers have so many significant digits, or as many more as it takes for the expression to be right, on what it
+        was fitted on, to half a unit in the last of so many digits of a number as large as its range there.
+        """
+        x = torch.linspace(self.low, self.high, _SHOWN, dtype=torch.float64)
+        exact: Array = (self(x) + 0 * x).numpy()
+        of_x = [Term(argument, x.numpy())]
+        return agreeing(lambda more: written(*self.terms(of_x, 0.0, more), more), exact, digits)
 
 
 def best_fit(name: str, x: Array, y: Array) -> Fit | None:
@@ -215,7 +215,8 @@ def _regressed(name: str, x: Array, y: Array, pair: Pair) -> Fit | None:
             return None
     c = float(centred @ (y - y.mean()) / max(float(centred @ centred), 1e-300))
     is_constant = y.std() <= 1e-12 * np.abs(y).max()
-    return Fit(name, a, b, c, float(y.mean() - c * f.mean()), 1.0 if is_constant else float(_explained(f, y)))
+    r2 = 1.0 if is_constant else float(_explained(f, y))
+    return Fit(name, a, b, c, float(y.mean() - c * f.mean()), r2, float(x.min()), float(x.max()))
 
 
 def _outside(text: str) -> str:

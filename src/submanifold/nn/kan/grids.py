@@ -2,7 +2,8 @@ r"""Other grids for the splines of a KAN: finer ones, exactly; ones that follow 
 
 A finer grid has all breakpoints of the coarser, and its splines say the same function to rounding (knot insertion).
 Onto any other grid a spline is projected: the nearest in L^2 on it, which is the same function where that is a spline
-there too. Neither looks at data for its coefficients, of which a fit would leave those undetermined that no data reach.
+there too, and otherwise as near as so many intervals can come. Neither looks at data for its coefficients, of which a
+fit would leave those undetermined that no data reach.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from submanifold.checks import check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.nn.kan.bases import BSplines
 from submanifold.nn.kan.linear import KANLinear
+from submanifold.nn.kan.listening import listening
+from submanifold.nn.kan.parameters import replace_data
 from submanifold.nn.kan.splines import change_of_knots, dense, local_splines
 
 __all__ = ["GridSchedule", "outside_shares", "quantile_breakpoints", "refine", "regrid", "spline_layers", "update_grid"]
@@ -26,6 +29,8 @@ __all__ = ["GridSchedule", "outside_shares", "quantile_breakpoints", "refine", "
 
 _ROUNDING = 1e-6
 """Share of a grid's length within which a breakpoint is another one in single precision."""
+_CLOSE = 0.2
+"""Share of the shortest interval within which a breakpoint that could be added is there already."""
 
 
 def spline_layers(module: nn.Module) -> list[KANLinear]:
@@ -44,13 +49,13 @@ def refine(module: nn.Module, intervals: int) -> None:
         InvalidInput: for fewer intervals than there are, or a module without splines.
     """
     check_int(intervals, name="intervals")
-    for layer in _of_splines(module):
-        breakpoints = _splines(layer).exact_breakpoints
-        if intervals < breakpoints.shape[1] - 1:
-            raise InvalidInput(
-                f"intervals={intervals} is coarser than the grid of {breakpoints.shape[1] - 1}: give at least as many"
-            )
-        regrid(layer, torch.stack([_nested(row, intervals) for row in breakpoints]))
+    layers = _of_splines(module)
+    finest = max(_splines(layer).intervals for layer in layers)
+    if intervals < finest:
+        raise InvalidInput(f"intervals={intervals} is coarser than the grid of {finest}: give at least as many")
+    with _all_or_nothing(layers):
+        for layer in layers:
+            regrid(layer, torch.stack([_nested(row, intervals) for row in _splines(layer).exact_breakpoints]))
 
 
 @torch.no_grad()
@@ -62,30 +67,40 @@ def regrid(layer: KANLinear, breakpoints: Tensor) -> None:
     """
     basis = _splines(layer)
     old, old_knots = basis.exact_breakpoints, basis.exact_knots
-    basis.set_breakpoints(breakpoints)
-    new, slack = basis.exact_breakpoints, _ROUNDING * (old[:, -1:] - old[:, :1])
-    apart = (old[:, :, None] - new[:, None, :]).abs().amin(dim=2)  # (in, G + 1)
-    ends_apart = (old[:, [0, -1]] - new[:, [0, -1]]).abs()  # beyond its ends a spline is straight
-    is_finer = bool((apart <= slack).all() and (ends_apart <= slack).all())
-    change = change_of_knots if is_finer else _projection
-    T = change(old_knots, basis.exact_knots, basis.order)  # (in, size', size)
-    changed = torch.einsum("ijk,oik->oij", T, layer.coefficients.double())
-    layer.coefficients.data = changed.to(layer.coefficients).contiguous()  # as one that is read: products round by it
+    with _all_or_nothing([layer]):
+        basis.set_breakpoints(breakpoints)
+        new, slack = basis.exact_breakpoints, _ROUNDING * (old[:, -1:] - old[:, :1])
+        apart = (old[:, :, None] - new[:, None, :]).abs().amin(dim=2)  # (in, G + 1)
+        ends_apart = (old[:, [0, -1]] - new[:, [0, -1]]).abs()  # beyond its ends a spline is straight
+        is_finer = bool((apart <= slack).all() and (ends_apart <= slack).all())
+        change = change_of_knots if is_finer else _projection
+        T = change(old_knots, basis.exact_knots, basis.order)  # (in, size', size)
+        changed = torch.einsum("ijk,oik->oij", T, layer.coefficients.double()).to(layer.coefficients)
+        replace_data(layer.coefficients, changed.contiguous())  # as one that is read: products round by it
 
 
 @torch.no_grad()
-def update_grid(kan: nn.Module, x: Tensor, *, uniform_share: float = 0.02) -> None:
+def update_grid(kan: nn.Module, x: Tensor, *, uniform_share: float = 0.02, preserve: bool = False) -> None:
     """Grids that follow what each layer sees when the network is asked about x: see `quantile_breakpoints`.
+
+    There are as many intervals as before, and a layer says the nearest that splines on these can: where intervals get
+    longer, what was finer than they are is lost, up to all of it. With `preserve` nothing is: new breakpoints are added
+    to the old ones, and the function is the same to rounding. A grid then has as many intervals as it takes, up to
+    twice as many as before and one less, in all inputs of a layer; and its ends stay, since splines that go on straight
+    are none on a longer grid. As after `refine`, an optimiser has to be made anew.
 
     Args:
         kan: a KAN, or any module that is called with x and has layers of splines.
         x: what it is called with.
         uniform_share: of the uniform grid in the new one.
+        preserve: keep the function, with more intervals.
 
     Raises:
-        InvalidInput: for a module without splines, or as `quantile_breakpoints`.
+        InvalidInput: for a module without splines, or as `quantile_breakpoints`; no grid is changed then.
     """
-    _follow_all(_of_splines(kan), lambda: kan(x), uniform_share)
+    layers = _of_splines(kan)
+    with _all_or_nothing(layers):
+        _follow_all(layers, lambda: kan(x), uniform_share, preserve=preserve)
 
 
 def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.02) -> Tensor:
@@ -103,9 +118,11 @@ def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.
         (m, G + 1), float64; NaN for a column that does not vary.
 
     Raises:
-        InvalidInput: for numbers that are not finite, or a share that is not above 0 and at most 1.
+        InvalidInput: for no numbers, numbers that are not finite, or a share that is not above 0 and at most 1.
     """
     share = check_real(uniform_share, name="uniform_share", high=1.0, open_low=True)
+    if len(x) == 0:
+        raise InvalidInput("x holds no points: give at least one, which grids can follow")
     if not bool(x.isfinite().all()):
         raise InvalidInput("x holds numbers that are not finite: grids follow finite ones only")
     x = x.double()
@@ -118,7 +135,7 @@ def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.
 
 @torch.no_grad()
 def outside_shares(module: nn.Module, run: Callable[[], object]) -> dict[KANLinear, float]:
-    """Share of the numbers that each layer of splines sees beyond its grid, of the layers that see any.
+    """Share of the numbers that each layer of splines sees beyond its grid, NaN among them, of the layers that see any.
 
     Args:
         module: a network or model with KANs.
@@ -127,7 +144,7 @@ def outside_shares(module: nn.Module, run: Callable[[], object]) -> dict[KANLine
     Raises:
         InvalidInput: for a module without splines.
     """
-    with _listening(_of_splines(module)) as heard:
+    with listening(_of_splines(module)) as heard:
         run()
     return {
         layer: float(_splines(layer).outside_share(torch.cat(seen)).mean()) for layer, seen in heard.items() if seen
@@ -139,7 +156,9 @@ class GridSchedule:
 
     At evaluations, up to step `update_until` of the stage, grids follow what layers see of training data; at the first
     evaluation from each step of `refine` on, they get so many intervals. The history says which share of what a layer
-    sees is beyond its grid, at most ("outside_grid").
+    sees is beyond its grid, at most ("outside_grid"). Nothing is changed after the last step of a stage, where other
+    grids would not be trained: of its last evaluation there is no "outside_grid", and a refinement due only there, from
+    a step after the last evaluation but one, does not take place.
 
     Args:
         update_until: the last step after which grids follow the data; 0 for never.
@@ -162,6 +181,10 @@ class GridSchedule:
             raise InvalidInput(f"refine={self.refine} gets coarser: give more intervals at each later step")
         self.uniform_share = check_real(uniform_share, name="uniform_share", high=1.0, open_low=True)
 
+    def facts(self) -> dict[str, Any]:
+        """Its settings, with which alone a run is resumed."""
+        return {"update_until": self.update_until, "refine": self.refine, "uniform_share": self.uniform_share}
+
     def alter(self, event: Any, run: Callable[[], object]) -> bool:
         """Change grids as is due, `run` asking the model about training data; whether any did."""
         shares = outside_shares(event.model, run)  # of the layers that this stage trains
@@ -169,29 +192,48 @@ class GridSchedule:
         due = [intervals for at, intervals in self.refine.items() if at <= event.step]
         is_early = event.step <= self.update_until
         if is_early:
-            _follow_all(list(shares), run, self.uniform_share)
+            with _all_or_nothing(list(shares)):
+                _follow_all(list(shares), run, self.uniform_share)
         coarse = [layer for layer in shares if due and due[-1] > _splines(layer).intervals]
         for layer in coarse:
             refine(layer, due[-1])
         return bool(shares) and (is_early or bool(coarse))
 
 
-def _follow_all(layers: list[KANLinear], run: Callable[[], object], uniform_share: float) -> None:
+def _follow_all(
+    layers: list[KANLinear], run: Callable[[], object], uniform_share: float, *, preserve: bool = False
+) -> None:
     """Grids that follow what layers see, each by what the ones before it say on their new grids."""
     for layer in layers:
-        with _listening([layer]) as heard:
+        with listening([layer]) as heard:
             run()
         if heard[layer]:
-            _follow(layer, torch.cat(heard[layer]), uniform_share)
+            _follow(layer, torch.cat(heard[layer]), uniform_share, preserve)
 
 
-def _follow(layer: KANLinear, seen: Tensor, uniform_share: float) -> None:
+def _follow(layer: KANLinear, seen: Tensor, uniform_share: float, preserve: bool) -> None:
     """Grids that follow what was seen, (n, in_features); columns that do not vary keep theirs."""
     basis = _splines(layer)
     old = basis.exact_breakpoints
     new = quantile_breakpoints(seen, old.shape[1] - 1, uniform_share=uniform_share)
     varies = (new.to(basis.breakpoints).diff(dim=1) > 0).all(dim=1)  # NaN too does not
-    regrid(layer, torch.where(varies[:, None], new, old))
+    new = torch.where(varies[:, None], new, old)
+    regrid(layer, _united(old, new) if preserve else new)
+
+
+def _united(old: Tensor, new: Tensor) -> Tensor:
+    """Grids with all breakpoints of the old and those of the new between its ends, (m, G' + 1).
+
+    Where a row has fewer than another, its widest intervals are split.
+    """
+    rows = []
+    for kept, wanted in zip(old, new, strict=True):
+        apart = (wanted[:, None] - kept).abs().amin(dim=1)
+        inside = (wanted > kept[0]) & (wanted < kept[-1])
+        is_other = apart > _CLOSE * kept.diff().min()  # an interval of nearly no length has splines of any slope
+        rows.append(torch.cat([kept, wanted[inside & is_other]]).sort().values)
+    most = max(map(len, rows)) - 1
+    return torch.stack([_nested(row, most) for row in rows])
 
 
 def _projection(old: Tensor, new: Tensor, order: int) -> Tensor:
@@ -240,17 +282,14 @@ def _of_splines(module: nn.Module) -> list[KANLinear]:
 
 
 @contextmanager
-def _listening(layers: list[KANLinear]) -> Iterator[dict[KANLinear, list[Tensor]]]:
-    """What layers see meanwhile, (n, in_features) each time."""
-    heard: dict[KANLinear, list[Tensor]] = {layer: [] for layer in layers}
-
-    def hear(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, KANLinear)
-        heard[layer].append(args[0].detach().reshape(-1, layer.in_features))
-
-    hooks = [layer.register_forward_pre_hook(hear) for layer in layers]
+def _all_or_nothing(layers: list[KANLinear]) -> Iterator[None]:
+    """Give layers back the grids and coefficients that they had if an error ends it."""
+    before = [(layer, _splines(layer).breakpoints, layer.coefficients.data) for layer in layers]
     try:
-        yield heard
-    finally:
-        for hook in hooks:
-            hook.remove()
+        yield
+    except BaseException:
+        for layer, breakpoints, coefficients in before:
+            if _splines(layer).breakpoints is not breakpoints:
+                _splines(layer).set_breakpoints(breakpoints)
+                replace_data(layer.coefficients, coefficients)
+        raise

@@ -22,7 +22,7 @@ from submanifold.nn.kan.linear import KANLinear
 from submanifold.nn.kan.network import KAN
 from submanifold.nn.kan.splines import dense, local_splines
 
-__all__ = ["activation_bounds", "layer_bounds", "output_bounds"]
+__all__ = ["activation_bounds", "layer_bounds", "output_bounds", "require_bounds"]
 
 _AT_A_TIME = 2**22
 """How many numbers are held at a time (32 MiB)."""
@@ -62,14 +62,22 @@ def layer_bounds(layer: KANLinear, low: Tensor, high: Tensor, *, parts: int = 4)
     """Bounds (n, out_features) of one layer, as `activation_bounds` of networks.
 
     Raises:
-        InvalidInput: as `activation_bounds`, or for a base function of which no range is known.
+        InvalidInput: as `activation_bounds`; for a base function of which no range is known, or parameters that are not
+            finite, by which bounds are NaN.
     """
     check_int(parts, name="parts")
     cuts = _cuts(layer, *_boxes(layer, low, high), parts)  # (n, in, pieces + 1)
     each = layer.out_features * cuts[0].numel()
     blocks = [_layer_bounds(layer, block) for block in torch.split(cuts, max(1, _AT_A_TIME // each))]
     least, most = (torch.cat(ends) for ends in zip(*blocks, strict=True))
+    require_bounds(least, most)
     return least, most
+
+
+def require_bounds(least: Tensor, most: Tensor) -> None:
+    """Refuse bounds that are NaN and so bound nothing."""
+    if bool((least.isnan() | most.isnan()).any()):
+        raise InvalidInput("the network has parameters that are not finite, so that no bounds are known: train it anew")
 
 
 def _layer_bounds(layer: KANLinear, cuts: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from submanifold.nn.activations import ACTIVATIONS, activation_lipschitz
 from submanifold.nn.activations import activation as make_activation
 from submanifold.nn.kan.bases import BASES, BSplines
 from submanifold.nn.kan.compiled import compiled_forward
+from submanifold.nn.kan.parameters import replace_data
 
 __all__ = ["KANLinear"]
 
@@ -30,9 +31,10 @@ class KANLinear(nn.Module):
     .. math:: y_o = \sum_i \phi_{oi}(x_i), \qquad
               \phi_{oi}(x) = b_{oi} \, \mathrm{silu}(x) + s_{oi} \sum_j c_{oij} B_j(x)
 
-    (Liu et al. 2024, arXiv 2404.19756, eq. 2.10-2.11), which maps (..., in_features) to (..., out_features). Only the k
-    + 1 splines that are not zero at an input are computed, and all edges are one product of matrices. All of it is made
-    of operations that torch differentiates, forwards, backwards and again.
+    (Liu et al. 2024, arXiv 2404.19756, eq. 2.10-2.11), which maps (..., in_features) to (..., out_features). All edges
+    are one product of matrices. Of splines, only the k + 1 that are not zero at an input are computed, unless compiled;
+    of other bases, all functions. All of it is made of operations that torch differentiates, forwards, backwards and
+    again, but for the options that say otherwise.
 
     Args:
         in_features: inputs.
@@ -54,6 +56,8 @@ class KANLinear(nn.Module):
     """
 
     mask: Tensor
+    resizable = ("coefficients",)
+    """Parameters whose shapes may change in training."""
 
     def __init__(
         self,
@@ -143,7 +147,7 @@ class KANLinear(nn.Module):
         return splines + functional.linear(self.base(x), self._base_weights())
 
     def _check(self, x: Tensor) -> None:
-        if x.shape[-1] != self.in_features:
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise InvalidInput(f"x has shape {tuple(x.shape)}: give (..., {self.in_features})")
 
     def _splines(self, x: Tensor) -> Tensor:
@@ -176,7 +180,8 @@ class KANLinear(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         grid = state_dict.get(f"{prefix}basis.breakpoints")
         if isinstance(self.basis, BSplines) and isinstance(grid, Tensor) and grid.ndim == 2:
-            size = grid.shape[1] - 1 + self.basis.order  # of a grid that was refined
-            self.coefficients.data = self.coefficients.new_zeros(*self.mask.shape, size)
+            shape = (*self.mask.shape, grid.shape[1] - 1 + self.basis.order)
+            if tuple(self.coefficients.shape) != shape:  # of a grid that was refined
+                replace_data(self.coefficients, self.coefficients.new_zeros(shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.is_whole = bool(self.mask.all())

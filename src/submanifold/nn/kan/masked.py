@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,17 +45,19 @@ class KANConditioner(nn.Module):
         inputs: degrees of the inputs, see `mask_by_degrees`.
         outputs: degrees of the outputs.
         hidden: widths between them.
+        **options: of the layers, see `KAN`.
     """
 
-    def __init__(self, inputs: Tensor, outputs: Tensor, hidden: Sequence[int]) -> None:
+    def __init__(self, inputs: Tensor, outputs: Tensor, hidden: Sequence[int], **options: Any) -> None:
         super().__init__()
-        self.kan = inner_kan([len(inputs), *hidden, len(outputs)])
+        self.kan = inner_kan([len(inputs), *hidden, len(outputs)], **options)
         mask_by_degrees(self.kan, inputs, outputs)
         self.level = nn.Parameter(torch.zeros(len(outputs)))
         last = self.kan.layers[-1]
         with torch.no_grad():
-            for parameter in (last.coefficients, last.base_scale):
-                parameter.mul_(_FIRST_SIZE)
+            last.coefficients.mul_(_FIRST_SIZE)
+            if last.base is not None:
+                last.base_scale.mul_(_FIRST_SIZE)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.kan(x)

@@ -28,6 +28,8 @@ _UNIT = math.log(math.e - 1)
 """Where softplus is 1."""
 _ROUNDS = 120
 """Enough for bisection alone in float64; Newton's method takes about 5."""
+_ROUNDING = 256 * torch.finfo(torch.float64).eps
+"""By which share bounds are wider than computed."""
 
 
 class IncreasingSpline:
@@ -59,15 +61,17 @@ class IncreasingSpline:
         return y, slope / self.width
 
     def inverse(self, y: Tensor) -> Tensor:
-        """x with f(x) = y to rounding.
+        """x with f(x) = y to rounding; what is infinite stays so.
 
         Two of Newton's steps follow the search, through which derivatives pass: those of x up to the third are right.
         """
-        u = self._search(y).detach()
+        is_finite = y.isfinite()
+        finite = torch.where(is_finite, y, torch.zeros_like(y))  # of infinite ones, a step would be inf - inf
+        u = self._search(finite).detach()
         for _ in range(2):
             found, slope = self._at(u)
-            u = u + (y - found) / slope
-        return self.low + self.width * u
+            u = u + (finite - found) / slope
+        return torch.where(is_finite, self.low + self.width * u, y)
 
     def _at(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """f and df/du at u, in intervals from the first end of the grid."""
@@ -165,6 +169,26 @@ class MonotoneKAN(nn.Module):
         """y = f(x), and log |det dy/dx| in nats, (...)."""
         y, slope = self.spline.forward_and_slope(self._checked(x, "x"))
         return y, slope.log().sum(dim=-1)
+
+    @torch.no_grad()
+    def slope_bound(self) -> float:
+        """At least every f_i'(x): the largest of the rates that slopes are averages of; infinite if one is NaN."""
+        spline = self._exact_spline()
+        steepest = float(spline.steps.max() / spline.width)
+        return steepest * (1 + _ROUNDING) if math.isfinite(steepest) else math.inf
+
+    @torch.no_grad()
+    def bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Of boxes (..., D), the least and the largest f(x), float64: the images of their ends, widened by rounding."""
+        spline = self._exact_spline()
+        (least, _), (most, _) = (spline.forward_and_slope(self._checked(x, "x").double()) for x in (low, high))
+        size = spline.coefficients.abs().amax(dim=-1) + torch.maximum(least.abs(), most.abs())
+        slack = _ROUNDING * spline.coefficients.shape[-1] * size
+        return least - slack, most + slack
+
+    def _exact_spline(self) -> IncreasingSpline:
+        shift, rates = self.shift.double(), self.rates.double()
+        return IncreasingSpline(shift, rates, order=self.order, low=self.low, high=self.high)
 
     def extra_repr(self) -> str:
         return f"features={self.features}, grid={self.rates.shape[1] - self.order + 1}, order={self.order}"

@@ -131,11 +131,13 @@ def prune(
 
     Raises:
         InvalidInput: as `edge_scores`; for negative thresholds, or such that no edge would be left in a layer; with
-            `keep_means`, for a basis without constants.
+            `keep_means`, for a basis without constants; for a network that says NaN or infinity on x.
     """
     check_real(edge_threshold, name="edge_threshold")
     check_real(node_threshold, name="node_threshold")
     found = attribution(kan, x)
+    if not all(bool(B.isfinite().all()) for B in found.edges):
+        raise InvalidInput("kan says NaN or infinity on x: give one with finite parameters")
     keep = [layer.mask & B.gt(edge_threshold) for B, layer in zip(found.edges, kan.layers, strict=True)]
     alive = [A.gt(node_threshold) for A in found.nodes]
     alive[0], alive[-1] = torch.ones_like(alive[0]), torch.ones_like(alive[-1])
@@ -157,7 +159,7 @@ def prune(
             functions, weights = _functions(layer, seen[index])
             means = torch.einsum("ij,oij->oi", functions.mean(dim=0), weights).to(layer.coefficients)
             _add_constants(layer, edges, (means * ~edges).sum(dim=1), alive[index])
-        layer.prune_edges(edges)
+        layer.mask = edges  # and not fewer: an edge that was gone is back where it says a constant
         _select(layer, alive[index + 1].nonzero()[:, 0], alive[index].nonzero()[:, 0])
     return smaller
 

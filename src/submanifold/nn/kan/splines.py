@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["change_of_knots", "dense", "greville", "knots_of", "local_splines", "slopes", "uniform_splines"]
+__all__ = [
+    "around_interval",
+    "change_of_knots",
+    "dense",
+    "greville",
+    "knots_of",
+    "local_splines",
+    "slopes",
+    "uniform_splines",
+]
 
 
 def knots_of(breakpoints: Tensor, order: int, *, open_ends: bool = False) -> Tensor:
@@ -30,25 +39,35 @@ def knots_of(breakpoints: Tensor, order: int, *, open_ends: bool = False) -> Ten
     return torch.cat([first - before * steps, breakpoints, last + after * steps.flip(0)], dim=-1)
 
 
-def uniform_splines(u: Tensor, intervals: int, order: int) -> tuple[Tensor, Tensor]:
+def uniform_splines(u: Tensor, intervals: int, order: int, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """Splines on extended knots, spaced by 1.
 
     Args:
-        u: places (...), in intervals from the first breakpoint.
+        u: places (...), in intervals from the first breakpoint: their share of an interval has the fewer digits, the
+            more intervals there are before.
         intervals: G.
         order: k.
+        dtype: of the values; that of `u` by default.
 
     Returns:
         the number i of the first spline that is not zero, (...), int64, and the values of B_i, ..., B_{i+k}, (..., k +
         1).
     """
     last = intervals * (1 - torch.finfo(u.dtype).eps)  # in the last interval still
-    inside = functional.hardtanh(u, 0.0, last)  # as clamp, but quicker backward
-    beyond = u - inside
-    after = functional.relu(beyond)
+    first = u.detach().clamp(0, last).long().clamp(0, intervals - 1)  # of NaN too, whose values are NaN
     splines = _cubic if order == 3 else partial(_of_order, order)
-    first = inside.detach().long().clamp(0, intervals - 1)  # of NaN too, whose values are NaN
-    return first, splines(inside.frac(), beyond - after, after)
+    return first, splines(*around_interval((u - first).to(dtype)))
+
+
+def around_interval(f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The place within an interval, from 0 to 1, and what is before and after it, of f in intervals from its start.
+
+    The ends belong to the interval, where derivatives of all orders are those of its polynomials. At infinity, where
+    tangents say nothing, all is NaN.
+    """
+    beyond = functional.softshrink(f - 0.5, 0.5 + 4 * torch.finfo(f.dtype).eps)
+    after = functional.relu(beyond)
+    return f - beyond, beyond - after, after
 
 
 def _cubic(f: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -57,7 +76,7 @@ def _cubic(f: Tensor, before: Tensor, after: Tensor) -> Tensor:
     first = torch.sub((1 - f) ** 3 * (1 / 6), before, alpha=0.5)
     second = torch.sub(torch.add(2 / 3 - f**2, cube, alpha=0.5), after, alpha=0.5)
     last = torch.add(cube * (1 / 6), after, alpha=0.5)
-    return torch.stack([first, second, 1 - first - second - last, last], dim=-1)
+    return torch.stack([first, second, 1 - first - second - last, last]).movedim(0, -1)  # quicker than dim=-1
 
 
 def _of_order(order: int, f: Tensor, before: Tensor, after: Tensor) -> Tensor:
