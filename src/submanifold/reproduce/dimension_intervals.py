@@ -107,7 +107,7 @@ def run(
 ) -> Outcome:
     """Count how often intervals cover, in `seeds` repetitions of each case; seven hours on two cores by default.
 
-    The two estimators whose time grows with the cube of the points are counted at the smallest of `sizes` alone, in a
+    Persistent homology and magnitude, the slowest for many points, are counted at the smallest of `sizes` alone, in a
     quarter of the repetitions. Blocks of samples are kept in `folder`, from which a later call goes on.
     """
     start = time.perf_counter()
