@@ -9,7 +9,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from submanifold.dimension.geomle import GeoMLE
 from submanifold.dimension.magnitude import MagnitudeDimension, magnitude
 from submanifold.dimension.mle import MLE
-from submanifold.dimension.persistent import PH, spanning_tree_lengths
+from submanifold.dimension.persistent import PH
+from submanifold.dimension.spanning_trees import SpanningTrees
 from submanifold.dimension.variance import Patches
 from submanifold.errors import InvalidInput
 from submanifold.neighbors import NeighborGraph
@@ -105,17 +106,52 @@ def test_geomle_of_known_manifolds(d, margin, seed):
 # PH
 
 
-@pytest.mark.parametrize("n", [5, 60, 200])
+def all_lengths(X):
+    return SpanningTrees(squareform(pdist(X))).lengths(np.arange(len(X)))
+
+
+def clusters(n, D, rng):
+    """Four, of which two are of equal size, far apart: neighbours say nothing of the edges between them."""
+    return rng.standard_normal((n, D)) + 100 * rng.choice([0, 0, 1, 1, 2, 4], n)[:, None]
+
+
+def lattice(n, D, rng):
+    """Hardly two of the distances differ."""
+    return np.unique(rng.integers(0, 20 if D <= 2 else 3, (3 * n, D)), axis=0)[:n].astype(float)
+
+
+def outliers(n, D, rng):
+    return rng.standard_cauchy((n, D))
+
+
+@pytest.mark.parametrize("few", [0, 10**6], ids=["from lists", "from distances"])
+@pytest.mark.parametrize("points", [clusters, lattice, outliers])
+@pytest.mark.parametrize("n", [2, 5, 60, 400])
 @pytest.mark.parametrize("D", [1, 2, 10])
-def test_lengths_are_those_of_a_minimum_spanning_tree(n, D):
-    distances = pdist(np.random.default_rng(n).standard_normal((n, D)))
-    expected = np.sort(minimum_spanning_tree(squareform(distances)).data)
-    np.testing.assert_allclose(spanning_tree_lengths(distances), expected, rtol=1e-14)
+def test_lengths_are_those_of_a_minimum_spanning_tree(points, n, D, few, monkeypatch):
+    monkeypatch.setattr("submanifold.dimension.spanning_trees._FEW", few)
+    rng = np.random.default_rng(n)
+    distances = squareform(pdist(points(n, D, rng)))
+    n = len(distances)
+    trees = SpanningTrees(distances)
+    for size in sorted({2, n // 10, n // 2, n} - {0, 1}):
+        chosen = rng.choice(n, min(size, n), replace=False)
+        expected = np.sort(minimum_spanning_tree(distances[np.ix_(chosen, chosen)]).data)
+        np.testing.assert_array_equal(trees.lengths(chosen), expected)
+
+
+@pytest.mark.parametrize("points", [clusters, lattice, outliers])
+def test_trees_of_many_points_are_those_of_few(points, monkeypatch):
+    distances = squareform(pdist(points(1500, 5, np.random.default_rng(0))))
+    chosen = np.random.default_rng(1).choice(len(distances), len(distances) * 3 // 4, replace=False)
+    found = SpanningTrees(distances).lengths(chosen)
+    monkeypatch.setattr("submanifold.dimension.spanning_trees._FEW", 10**6)
+    np.testing.assert_array_equal(found, SpanningTrees(distances).lengths(chosen))
 
 
 def test_the_tree_of_points_on_a_line_joins_the_next():
     x = np.random.default_rng(0).standard_normal((50, 1))
-    np.testing.assert_allclose(spanning_tree_lengths(pdist(x)), np.sort(np.diff(np.sort(x[:, 0]))), rtol=1e-12)
+    np.testing.assert_allclose(all_lengths(x), np.sort(np.diff(np.sort(x[:, 0]))), rtol=1e-12)
     fitted = PH(nsteps=4, subsamples=3).fit(x)  # all lengths together are the range of the points
     np.testing.assert_allclose(fitted.y_[fitted.x_ == np.log(50)], 0, atol=1e-12)
 
@@ -127,8 +163,7 @@ def test_persistence_is_that_of_every_subset():
     np.testing.assert_allclose(np.exp(fitted.x_[[0, 4, 8]]), [60, 90, 120])
     slope = np.polyfit(fitted.x_, fitted.y_, 1)[0]
     np.testing.assert_allclose(fitted.dimension_, 0.7 / (1 - slope), rtol=1e-9)
-    distances = pdist(X)
-    total = (spanning_tree_lengths(distances / distances.max()) ** 0.7).sum()
+    total = ((all_lengths(X) / pdist(X).max()) ** 0.7).sum()
     np.testing.assert_allclose(fitted.y_[-1], np.log(total), rtol=1e-12)
 
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import num_obs_y, squareform
+from scipy.spatial.distance import squareform
 
 from submanifold.checks import check_int, check_real
 from submanifold.dimension.cloud_distances import DistanceEstimator
+from submanifold.dimension.spanning_trees import SpanningTrees
 from submanifold.errors import InvalidInput
 from submanifold.neighbors.metrics import Metric
 
-__all__ = ["PH", "spanning_tree_lengths"]
+__all__ = ["PH"]
 
 Vector = NDArray[np.float64]
 
@@ -91,39 +91,29 @@ class PH(DistanceEstimator):
         repeats = check_int(self.subsamples, name="subsamples")
 
         condensed, _ = self._distances(X, rng)
-        condensed /= condensed.max()
-        n = num_obs_y(condensed)
+        distances = squareform(condensed / condensed.max())  # (n, n)
+        n = len(distances)
         sizes = np.unique(np.rint(np.linspace(low * n, high * n, steps)).astype(np.int64))
         sizes = sizes[sizes >= 3]
         if len(sizes) < 2:
             raise InvalidInput(
                 f"n_range_min={low} and n_range_max={high} make no two subsets of {n} points: widen them"
             )
-        tree = spanning_tree_lengths(condensed)
+        trees = SpanningTrees(distances)
+        tree = trees.lengths(np.arange(n))
         if (np.abs(tree - np.median(tree)) <= 1e-9 * tree).mean() > 0.9:
             raise InvalidInput(
                 "X has neighbours at equal distances mostly (values on a lattice): PH needs distances that vary, "
                 "give data before it is rounded"
             )
-        distances = squareform(condensed)  # (n, n)
 
         x, y = [], []
         for size in sizes:
             for _ in range(1 if size == n else repeats):
-                chosen = np.sort(rng.choice(n, size, replace=False))
-                own = squareform(distances[np.ix_(chosen, chosen)], checks=False)
+                lengths = trees.lengths(rng.choice(n, size, replace=False))
                 x.append(np.log(size))
-                y.append(np.log((spanning_tree_lengths(own) ** alpha).sum()))
+                y.append(np.log((lengths**alpha).sum()))
         self.x_, self.y_ = np.array(x), np.array(y)
         centred = self.x_ - self.x_.mean()
         slope = float(centred @ self.y_ / (centred @ centred))
         return alpha / (1 - slope) if slope < 1 else float("nan")
-
-
-def spanning_tree_lengths(distances: Vector) -> Vector:
-    """Lengths of the edges of a minimum spanning tree, ascending, (n - 1,), of condensed `distances` (n (n - 1) / 2,).
-
-    They are the heights at which single-linkage clustering merges, for which SciPy has Prim's algorithm in O(n^2):
-    some 25 times as fast as `scipy.sparse.csgraph.minimum_spanning_tree`, which sorts all pairs.
-    """
-    return np.asarray(linkage(distances, "single")[:, 2])
