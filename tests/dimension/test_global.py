@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from submanifold.dimension.geomle import GeoMLE
@@ -180,6 +181,19 @@ def test_ph_of_many_points_looks_at_some():
     fitted = PH(n_points=400).fit(X)
     assert fitted.x_.max() == np.log(400)
     assert fitted.dimension_ == PH(n_points=400).fit(X).dimension_ != PH(n_points=400, random_state=1).fit(X).dimension_
+
+
+@pytest.mark.parametrize(
+    "estimator", [MagnitudeDimension(80), pytest.param(PH(nsteps=5, n_points=150), marks=pytest.mark.slow)], ids=str
+)
+def test_intervals_cover_where_most_points_are_left_out(estimator):
+    """A half is no less then than what the estimate is made of, and the choice of points is part of the error."""
+    rng, found = np.random.default_rng(0), []
+    for seed in range(200):
+        fitted = clone(estimator).set_params(random_state=seed).fit(rng.standard_normal((600, 3)))
+        found.append((fitted.dimension_, *fitted.interval_))
+    values, low, high = np.array(found).T
+    assert 0.9 <= np.mean((low <= values.mean()) & (values.mean() <= high)) <= 0.99  # 95%, 3 errors less, 2.6 more
 
 
 # Magnitude

@@ -73,20 +73,28 @@ class CloudEstimator(DimensionEstimator):
     def _estimate(self, X: Matrix, rng: np.random.Generator) -> float:
         """The dimension of distinct points (n, D); NaN where they tell nothing."""
 
+    def _looked_at(self, n: int) -> int:
+        """How many of n points the estimate is made of; all, unless the estimator takes some at random."""
+        return n
+
     def _interval(self, value: float, X: Matrix) -> tuple[float, float]:
         half = len(X) // 2
         if half < self.least_points or value <= 0:
             return 0.0, float("inf")
+        share = self._looked_at(half) / self._looked_at(len(X))  # 1/2 unless at least half of the points are left out
         squares = []
         for split in range(self.n_splits):
             order = np.random.default_rng([self.random_state, split]).permutation(len(X))
             parts: tuple[NDArray[np.int64], NDArray[np.int64]] = order[:half], order[half : 2 * half]
             try:
-                first, second = (self._estimate(self._part(X, part), np.random.default_rng(split)) for part in parts)
+                first, second = (  # independent in their choices too, which are part of the error
+                    self._estimate(self._part(X, part), np.random.default_rng([self.random_state, split, side]))
+                    for side, part in enumerate(parts)
+                )
             except InvalidInput:  # half of the points tells nothing
                 return 0.0, float("inf")
             with np.errstate(divide="ignore", invalid="ignore"):
-                squares.append(float(np.log(first / second)) ** 2 / 4)
+                squares.append(float(np.log(first / second)) ** 2 / 2 * share)
         variance = float(np.mean(squares))
         return log_interval(value, variance, self.n_splits) if np.isfinite(variance) else (0.0, float("inf"))
 

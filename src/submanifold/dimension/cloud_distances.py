@@ -59,6 +59,9 @@ class DistanceEstimator(CloudEstimator):
     def _part(self, X: Matrix, rows: NDArray[np.int64]) -> Matrix:
         return np.asarray(X[np.ix_(rows, rows)]) if self._precomputed else super()._part(X, rows)
 
+    def _looked_at(self, n: int) -> int:
+        return min(n, self.n_points)
+
     def _distances(self, X: Matrix, rng: np.random.Generator) -> tuple[Vector, float]:
         """Condensed distances between at most `n_points` points, (n (n - 1) / 2,), and their unit.
 

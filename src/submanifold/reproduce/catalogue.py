@@ -28,7 +28,7 @@ EXPERIMENTS = {
     "parallel-segments": "between laws on two parallel segments KL is infinite and JS is log 2 at every distance; "
     "W1 is that distance",
     "dimension-intervals": "95% intervals of the intrinsic dimension cover in 95% of samples, although neighbourhoods "
-    "overlap (seven hours)",
+    "overlap (nine hours)",
     "kan-scaling": "errors of KANs fall with the fourth power of their grids' intervals, as errors of cubic splines do",
     "kan-models": "in VAEs, flows, diffusion and two-step models KANs learn laws better than MLPs of equal size and of "
     "equal time: cell by cell, whatever comes out (an hour)",

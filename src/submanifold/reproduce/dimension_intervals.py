@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,31 +47,11 @@ _ROUNDING = 1e-9  # within which two estimates are one
 _BLOCK = 25  # repetitions that one process makes at a time
 
 
-@dataclass(frozen=True)
-class _Count:
-    """Where the interval of an estimator is counted.
-
-    Attributes:
-        small: the share of all repetitions with the smallest number of points, less where an estimator is slow.
-        large: the same with more points.
-        dimensions: the least and the largest.
-    """
-
-    small: float = 1.0
-    large: float = 1.0
-    dimensions: tuple[int, int] = (1, 1000)
-
-    def repetitions(self, seeds: int, large: bool) -> int:
-        """How many of `seeds` repetitions."""
-        share = self.large if large else self.small
-        return max(1, round(share * seeds)) if share else 0
-
-
-_COUNTS: Mapping[str, _Count] = {
-    **dict.fromkeys(("mle", "twonn", "gride", "calibrated", "mom", "mada", "mind_ml", "knn", "geomle"), _Count()),
-    **dict.fromkeys(("corrint", "danco", "ess", "tle", "abid", "lpca", "pca", "fishers"), _Count()),
-    **dict.fromkeys(("ph", "magnitude"), _Count(small=1 / 4, large=0, dimensions=(2, 10))),
-    "bid": _Count(dimensions=(5, 1000)),
+_COUNTED: Mapping[str, tuple[int, int]] = {  # the least and the largest dimension, of which estimators tell something
+    **dict.fromkeys(("mle", "twonn", "gride", "calibrated", "mom", "mada", "mind_ml", "knn", "geomle"), (1, 1000)),
+    **dict.fromkeys(("corrint", "danco", "ess", "tle", "abid", "lpca", "pca", "fishers"), (1, 1000)),
+    **dict.fromkeys(("ph", "magnitude"), (2, 10)),
+    "bid": (5, 1000),
 }
 _WIDE = ("mom", "danco", "ess", "abid", "lpca", "pca", "fishers", "bid")
 
@@ -96,7 +75,7 @@ def coverage(
     law: str, d: int, n: int, repetitions: int, estimators: Sequence[str] = ("mle", "twonn", "gride", "calibrated")
 ) -> list[dict[str, Any]]:
     """For each of `estimators` how often its interval holds its own mean, and how often the true dimension."""
-    return _rows(law, d, n, _found(law, d, n, range(repetitions), dict.fromkeys(estimators, repetitions)))
+    return _rows(law, d, n, _found(law, d, n, range(repetitions), estimators))
 
 
 def run(
@@ -105,17 +84,16 @@ def run(
     dimensions: Iterable[int] = DIMENSIONS,
     folder: str | os.PathLike[str] | None = None,
 ) -> Outcome:
-    """Count how often intervals cover, in `seeds` repetitions of each case; seven hours on two cores by default.
+    """Count how often intervals cover, in `seeds` repetitions of each case; nine hours on two cores by default.
 
-    Persistent homology and magnitude, the slowest for many points, are counted at the smallest of `sizes` alone, in a
-    quarter of the repetitions. Blocks of samples are kept in `folder`, from which a later call goes on.
+    Blocks of samples are kept in `folder`, from which a later call goes on.
     """
     start = time.perf_counter()
-    cases = _cases(seeds, sorted(sizes), sorted(dimensions))
+    cases = _cases(sorted(sizes), sorted(dimensions))
     blocks = [
-        (*case, range(first, min(first + _BLOCK, seeds)), counted)
-        for case, counted in cases.items()
-        for first in range(0, max(counted.values()), _BLOCK)
+        (*case, range(first, min(first + _BLOCK, seeds)), names)
+        for case, names in cases.items()
+        for first in range(0, seeds, _BLOCK)
     ]
     found: dict[tuple[str, int, int], Found] = {case: {name: [] for name in names} for case, names in cases.items()}
     for block, part in zip(blocks, jobs.done(_found, blocks, folder), strict=True):
@@ -123,7 +101,7 @@ def run(
             found[block[:3]][name] += values
     rows = [row for case, values in found.items() for row in _rows(*case, values)]
     claims = []
-    for name in _COUNTS:
+    for name in _COUNTED:
         own = [row for row in rows if row["estimator"] == name]
         claims += [_covers_its_mean(name, own)] if own else []
     least = min((row for row in rows if row["estimator"] == "calibrated"), key=lambda row: row["covers d"])
@@ -138,32 +116,29 @@ def run(
     return Outcome("dimension-intervals", claims, rows, time.perf_counter() - start)
 
 
-def _cases(seeds: int, sizes: list[int], dimensions: list[int]) -> dict[tuple[str, int, int], dict[str, int]]:
-    """By law, dimension and size: the estimators, with the repetitions of each."""
+def _cases(sizes: list[int], dimensions: list[int]) -> dict[tuple[str, int, int], list[str]]:
+    """The estimators of each law, dimension and size."""
     cases = {}
     for n in sizes:
         for d in dimensions:
             for law in (*LAWS, *BINARY_LAWS):
-                counted = {
-                    name: repetitions
-                    for name, count in _COUNTS.items()
-                    if (name == "bid") == (law in BINARY_LAWS)
-                    and count.dimensions[0] <= d <= count.dimensions[1]
-                    and (repetitions := count.repetitions(seeds, large=n > sizes[0]))
-                }
-                if counted:
-                    cases[law, d, n] = counted
+                names = [
+                    name
+                    for name, (low, high) in _COUNTED.items()
+                    if (name == "bid") == (law in BINARY_LAWS) and low <= d <= high
+                ]
+                if names:
+                    cases[law, d, n] = names
     return cases
 
 
-def _found(law: str, d: int, n: int, seeds: Iterable[int], counted: Mapping[str, int]) -> Found:
-    """What each estimator makes of the samples `seeds`, as far as it is `counted`."""
-    found: Found = {name: [] for name in counted}
+def _found(law: str, d: int, n: int, seeds: Iterable[int], names: Sequence[str]) -> Found:
+    """What the estimators `names` make of the samples `seeds`."""
+    found: Found = {name: [] for name in names}
     for seed in seeds:
         X = sample(law, n, d, np.random.default_rng([seed, d, n, (*LAWS, *BINARY_LAWS).index(law)]))
         if law in LAWS:  # no estimator is to be told the dimension by the number of coordinates
             X = np.pad(X, ((0, 0), (0, d)))
-        names = [name for name, repetitions in counted.items() if seed < repetitions]
         fitted = {name: ESTIMATORS[name](random_state=seed) for name in names}
         near = [one.graph_neighbors(n) for one in fitted.values() if isinstance(one, NeighborEstimator)]
         graph = NeighborGraph(X, max(near)) if near else None
