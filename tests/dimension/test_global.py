@@ -228,6 +228,19 @@ def test_slopes_are_derivatives_of_magnitude():
     assert fitted.dimension_ == fitted.slopes_.max()
 
 
+@pytest.mark.parametrize(
+    "points", [clusters, outliers, lambda n, D, rng: sphere(n, D)], ids=["clusters", "far", "near"]
+)
+@pytest.mark.parametrize("d", [1, 3, 10])
+def test_the_largest_slope_of_all_scales_is_found(points, d):
+    X = points(200, d, np.random.default_rng(0))
+    distances = squareform(pdist(X))
+    nearest = np.median(np.sort(distances, axis=1)[:, 1])
+    log_t = np.linspace(np.log(0.1 / distances.max()), np.log(20 / nearest), 600)
+    slopes = np.gradient(np.log([magnitude(distances, t) for t in np.exp(log_t)]), log_t)
+    assert MagnitudeDimension().fit(X).dimension_ == pytest.approx(slopes.max(), rel=1e-3)
+
+
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("d", "low", "high"), [(1, 0.93, 1.02), (2, 1.55, 2.0), (3, 1.9, 2.6)])
 def test_magnitude_of_segment_square_and_cube_from_below(d, low, high, seed):

@@ -24,6 +24,7 @@ Indices = NDArray[np.int64]
 
 _LISTED = 24  # neighbours; of which 12 are in half of the points
 _FEW = 700  # points
+_BLOCK = 128  # rows of distances at a time, which stay in the processor's cache
 
 
 class SpanningTrees:
@@ -36,7 +37,9 @@ class SpanningTrees:
     def __init__(self, distances: Vector) -> None:
         n = len(distances)
         k = min(n - 1, _LISTED)
-        nearest = np.sort(np.argpartition(distances, k, axis=1)[:, : k + 1], axis=1)
+        blocks = (distances[i : i + _BLOCK] for i in range(0, n, _BLOCK))
+        nearest = np.concatenate([np.argpartition(rows, k, axis=1)[:, : k + 1] for rows in blocks])
+        nearest.sort(axis=1)
         lengths = np.take_along_axis(distances, nearest, axis=1)
         order = np.argsort(lengths, axis=1, kind="stable")  # by length, then index
         self._distances = distances
@@ -62,7 +65,7 @@ class SpanningTrees:
             shown = np.take_along_axis(outside, first, axis=1)[:, 0]
             length = np.where(shown, np.take_along_axis(lengths, first, axis=1)[:, 0], np.inf)
             target = np.take_along_axis(nearest, first, axis=1)[:, 0]
-            ends = _ends(component, length, target)
+            ends = _ends(component, count, length, target)
             least = np.full(count, np.inf)
             np.minimum.at(least, component[~shown], reach[~shown])
             sure = length[ends] < least
@@ -73,7 +76,7 @@ class SpanningTrees:
                 around[component[rows][:, None] == component] = np.inf
                 target[rows] = around.argmin(axis=1)
                 length[rows] = around.min(axis=1)
-                ends = _ends(component, length, target)
+                ends = _ends(component, count, length, target)
             ends = ends[sure]
             edges = np.sort(np.stack([ends, target[ends]]), axis=0)
             _, distinct = np.unique(edges[0] * m + edges[1], return_index=True)  # two components may choose one edge
@@ -84,11 +87,18 @@ class SpanningTrees:
         return np.sort(np.concatenate(tree))
 
 
-def _ends(component: Indices, length: Vector, target: Indices) -> Indices:
+def _ends(component: Indices, count: int, length: Vector, target: Indices) -> Indices:
     """The point of each component (count,) from which its shortest edge leads, of equal ones that of the first pair.
 
     One strict order of all pairs keeps components from choosing equal edges in a circle.
     """
-    points = np.arange(len(component))
-    order = np.lexsort((np.maximum(points, target), np.minimum(points, target), length, component))
-    return order[np.flatnonzero(np.diff(component[order], prepend=-1))]
+    least = np.full(count, np.inf)
+    np.minimum.at(least, component, length)
+    points = np.flatnonzero(length == least[component])
+    pair = np.minimum(points, target[points]) * len(component) + np.maximum(points, target[points])
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, component[points], pair)
+    points = points[pair == first[component[points]]]
+    ends = np.empty(count, dtype=np.int64)
+    ends[component[points]] = points
+    return ends
