@@ -21,7 +21,7 @@ class CloudEstimator(DimensionEstimator):
     """An estimator of the intrinsic dimension that is one function of all points.
 
     A subclass computes the dimension of distinct points in `_estimate`. The interval comes from disjoint halves of
-    the points (`submanifold.dimension.variance`), as for estimators from neighbours.
+    the points (`submanifold.dimension.variance`), as for estimators from neighbours, unless it says otherwise.
     """
 
     n_splits = 10
@@ -78,25 +78,29 @@ class CloudEstimator(DimensionEstimator):
         return n
 
     def _interval(self, value: float, X: Matrix) -> tuple[float, float]:
-        half = len(X) // 2
-        if half < self.least_points or value <= 0:
+        if len(X) // 2 < self.least_points or value <= 0:
             return 0.0, float("inf")
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                variance, degrees = self._log_variance(X)
+        except InvalidInput:  # a part of the points tells nothing
+            return 0.0, float("inf")
+        return log_interval(value, variance, degrees) if np.isfinite(variance) else (0.0, float("inf"))
+
+    def _log_variance(self, X: Matrix) -> tuple[float, int]:
+        """The variance of the logarithm of the estimate, and the degrees of freedom of what it is told by."""
+        half = len(X) // 2
         share = self._looked_at(half) / self._looked_at(len(X))  # 1/2 unless at least half of the points are left out
         squares = []
         for split in range(self.n_splits):
             order = np.random.default_rng([self.random_state, split]).permutation(len(X))
-            parts: tuple[NDArray[np.int64], NDArray[np.int64]] = order[:half], order[half : 2 * half]
-            try:
-                first, second = (  # independent in their choices too, which are part of the error
-                    self._estimate(self._part(X, part), np.random.default_rng([self.random_state, split, side]))
-                    for side, part in enumerate(parts)
-                )
-            except InvalidInput:  # half of the points tells nothing
-                return 0.0, float("inf")
-            with np.errstate(divide="ignore", invalid="ignore"):
-                squares.append(float(np.log(first / second)) ** 2 / 2 * share)
-        variance = float(np.mean(squares))
-        return log_interval(value, variance, self.n_splits) if np.isfinite(variance) else (0.0, float("inf"))
+            first, second = (self._log_estimate(X, order[side * half :][:half], [split, side]) for side in (0, 1))
+            squares.append((first - second) ** 2 / 2 * share)
+        return float(np.mean(squares)), self.n_splits
+
+    def _log_estimate(self, X: Matrix, rows: NDArray[np.int64], seed: list[int]) -> float:
+        """The logarithm of the estimate of a part; of the same choices at random for equal seeds alone."""
+        return float(np.log(self._estimate(self._part(X, rows), np.random.default_rng([self.random_state, *seed]))))
 
 
 def some_of(X: Matrix, most: int, rng: np.random.Generator) -> Matrix:
