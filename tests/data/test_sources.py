@@ -86,6 +86,25 @@ def test_manifold_by_name_and_by_instance() -> None:
         np.testing.assert_allclose(data.manifold.distance(data.x), 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ambient_dim", [2, 5])
+def test_data_say_how_much_noise_they_have(seed: int, ambient_dim: int) -> None:
+    """Deviations of 20000 numbers and more scatter by half a percent."""
+    options = {"n": 10_000, "seed": seed, "radius": 3.0, "ambient_dim": ambient_dim}
+    clean, data = load("circle", **options), load("circle", noise=0.2, **options)
+    assert clean.noise_sigma == 0
+    assert data.noise_sigma == pytest.approx(float((data.x - clean.x).std()), rel=0.03)
+    for same in (data.take(np.arange(5)), *data.split(0.5), load(data), load(data, limit=50)):
+        assert same.noise_sigma == data.noise_sigma
+        assert same.manifold is data.manifold
+    with pytest.raises(InvalidInput, match=r"noise_sigma=-1\.0"):
+        Dataset(data.x, noise_sigma=-1.0)
+
+
+def test_a_data_set_keeps_its_true_dimension() -> None:
+    assert load(load("M1_Sphere", n=50)).true_dim == 10
+
+
 def test_arrays_tensors_lists_data_sets_of_torch() -> None:
     np.testing.assert_array_equal(load(X).x, X)
     np.testing.assert_array_equal(load(X.tolist()).x, X)

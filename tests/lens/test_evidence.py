@@ -172,6 +172,14 @@ def test_setting_estimates_what_it_is_not_told_and_splits_what_it_is_given():
     np.testing.assert_array_equal(setting(data, seed=3).x, found.x)
 
 
+def test_setting_knows_whether_it_holds_training_data():
+    data, known = circle_data(200, 0), circle_data(300, 1)
+    for given in (data, blind(data)):
+        assert setting(given, known, dim=1.0).trained_on
+        assert not setting(given, known, dim=1.0, trained_on=False).trained_on
+        assert not setting(given, dim=1.0).trained_on  # half of the data, that no model has seen
+
+
 @pytest.mark.parametrize(
     ("given", "reference", "word"),
     [

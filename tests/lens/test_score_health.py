@@ -13,8 +13,9 @@ from submanifold.data import Dataset
 from submanifold.data.manifolds import manifold
 from submanifold.errors import InvalidInput, NonFiniteScore
 from submanifold.lens import examine, score_health
+from submanifold.lens.evidence import setting
 from submanifold.lens.score_curves import field_of, find_plateau, score_curve
-from submanifold.lens.score_truth import exact_score, score_errors
+from submanifold.lens.score_truth import exact_field, exact_score, score_errors
 from submanifold.models.base import Score
 from submanifold.models.diffusion.diffusion import Diffusion
 from submanifold.models.diffusion.oracles import CircleScore, IdealDenoiser, SubspaceGaussian
@@ -208,6 +209,83 @@ def test_normal_and_tangential_parts_are_told_apart_on_any_manifold(name, kwargs
     assert found.at("normal", 1e-2).value < 1e-5
 
 
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5])
+def test_an_exact_score_has_no_error_in_any_units(size):
+    """Then there is no direction in which to look for the tangential part."""
+    circle = data(200, 0, radius=size)
+    found = score_errors(
+        exact_field(circle.manifold),
+        exact_field(circle.manifold),
+        circle.manifold,
+        circle.x,
+        size * np.array([0.01, 0.1, 0.5]),
+        scale=size,
+        seed=0,
+    )
+    for part in ("normal", "tangential"):
+        assert found.at(part, 0.1 * size).value == 0
+
+
+class Thicker(CircleScore):
+    """The score of a law on the unit circle that has noise `own` before any is added."""
+
+    def __init__(self, own, D=2):
+        super().__init__((D,), kappa=1.0)
+        self.own = own
+
+    def _score(self, y, sigma):
+        return super()._score(y, (sigma.square() + self.own**2).sqrt())
+
+
+def test_the_law_of_a_gaussian_with_noise_of_its_own_is_a_gaussian():
+    linear = manifold("linear", dim=2, scales=[0.5, 2.0], ambient_dim=4)
+    x, factor = linear.sample(50, seed=0), linear.frame @ np.linalg.cholesky(linear.covariance)
+    covariance = factor @ factor.T + (0.3**2 + 0.4**2) * np.eye(4)
+    np.testing.assert_allclose(exact_field(linear, noise=0.3)(x, 0.4), -np.linalg.solve(covariance, x.T).T, rtol=1e-9)
+
+
+@pytest.mark.parametrize("D", [2, 6])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_data_with_noise_of_their_own_the_right_score_is_that_of_their_law(D, seed):
+    """Offsets are medians of 400 distances and more: they scatter by 7% across one coordinate, and less across five."""
+    known, held_out = (
+        sm.data.load("circle", n=n, seed=s, noise=0.2, ambient_dim=D) for n, s in ((500, seed), (800, 90))
+    )
+    own = known.noise_sigma
+    found = score_health(
+        Thicker(own, D).double(), held_out, reference=known, levels=12, seed=seed, samples=400, steps=30
+    )
+    numbers, least = found.numbers, found.numbers["least_sigma"].value
+    for name in ("normal_error_at_least_sigma", "tangential_error_at_least_sigma", "tangential_drift"):
+        assert numbers[name].value < 1e-6, name
+    theory = numbers["offset_in_theory"]
+    assert theory.value == pytest.approx(math.hypot(least, own) * math.sqrt(chi2.median(D - 1)))
+    for name in ("offset", "offset_of_data"):
+        assert numbers[name].value == pytest.approx(theory.value, rel=0.25 if D == 2 else 0.1)
+    assert found.verdict != "score off"
+    assert any("noise of deviation" in assumption for assumption in found.assumptions)
+    # the score of the law without that noise is wrong where the levels are smaller than it
+    clean = score_health(CircleScore((D,), kappa=1.0).double(), held_out, reference=known, levels=12, **QUICK)
+    assert clean.numbers["normal_error_at_least_sigma"].value > 5
+
+
+def test_the_leading_order_is_under_all_noise():
+    sphere = sm.data.load("sphere", n=300, noise=0.01, ambient_dim=4)
+
+    class Leading(CircleScore):
+        def _score(self, y, sigma):
+            at = torch.from_numpy(sphere.manifold.project(y.numpy()))
+            return (at - y) / (sigma.square() + sphere.noise_sigma**2)[:, None]
+
+    def errors(noise):
+        score, sigmas = field_of(Leading((4,)).double(), (4,)), np.array([1e-3, 1e-2, 0.099])
+        return score_errors(score, None, sphere.manifold, sphere.x, sigmas, scale=1.0, noise=noise, seed=0)
+
+    assert errors(sphere.noise_sigma).at("normal", 1e-3).value < 1e-9
+    assert list(errors(0.05).sigmas) == [1e-3, 1e-2]  # with so much noise a tenth of the scale is exceeded sooner
+    assert errors(0.2) is None
+
+
 def test_without_a_manifold_there_is_one_error():
     circle = data(500, 0)
     model, truth = Wrong(lambda y, sigma, s: 1.2 * s).double(), CircleScore((2,), kappa=1.0).double()
@@ -289,6 +367,8 @@ def test_the_ideal_denoiser_of_few_points_memorises(seed):
     assert alone.verdict == "score off"
     assert "copies" not in alone.numbers
     assert any("no training data" in assumption for assumption in alone.assumptions)
+    half = score_health(model, setting(data(500, 50 + seed), seed=seed), seed=seed, **QUICK)
+    assert half.to_json() == alone.to_json()  # prepared by hand or not, nobody gave training data
     assert_draws(found)
 
 
@@ -322,14 +402,15 @@ def test_every_number_lies_in_its_interval_and_is_explained():
 
 
 def test_unusable_arguments_are_refused():
-    circle = data(100, 0)
+    circle, narrow = data(100, 0), CircleScore((2,))
+    narrow.sigma_max = 20.0
     for arguments, kwargs, word in [
         ((Identity(), circle), {}, "model=Identity knows no scores"),
         ((CircleScore((2,)), circle), {"truth": Identity()}, "truth=Identity knows no scores"),
         ((CircleScore((3,)), circle), {}, "X has 2 coordinates"),
         ((CircleScore((2,)), circle), {"levels": 3}, "levels=3"),
         ((CircleScore((2,)), circle), {"samples": 1}, "samples=1"),
-        ((CircleScore((2,)), Dataset(1e10 * circle.x)), {"dim": 1.0}, "no noise levels"),
+        ((narrow, Dataset(1e10 * circle.x)), {"dim": 1.0}, "no noise levels"),
     ]:
         with pytest.raises(InvalidInput, match=word):
             score_health(*arguments, **kwargs)
@@ -343,7 +424,13 @@ def test_the_examination_audits_models_that_know_scores():
     found = report.finding("oracle", "score_health")
     assert found.subject == "oracle"
     assert found.verdict == "healthy"
-    assert "copies" in found.numbers  # the examination knows the training data
+    assert "copies" not in found.numbers  # it was not trained on any of these data
+    assert any("no training data" in assumption for assumption in found.assumptions)
+
+
+def test_the_examination_looks_for_copies_of_what_it_trained_on():
+    report = examine(data(200, 0), "diffusion", steps=2, progress=False)
+    assert "copies" in report.finding("diffusion", "score_health").numbers
 
 
 @pytest.mark.slow

@@ -16,7 +16,9 @@ from submanifold.errors import InvalidInput, UnfittedModel
 from submanifold.geometry import jacobian
 from submanifold.models import (
     Autoencoder,
+    CoupledFlow,
     DenoisingFlow,
+    Diffusion,
     Flow,
     GaussianMixture,
     Noised,
@@ -166,6 +168,24 @@ def test_a_held_out_loss_is_under_the_last_noise_and_moves_nothing():
     assert int(model.step) == 1
 
 
+def reflowing(**kwargs):
+    flow = CoupledFlow((2,), hidden=(8,), coupling="independent", reflows=1, sample_steps=2)
+    return Noised(flow, noise="annealed", sigma=0.1, **kwargs)
+
+
+def test_stages_of_what_was_made_beforehand_count_no_steps():
+    """A reflow is shown pairs of the flow, made of data under the last noise; before it the noise has fallen."""
+    model = reflowing(anneal_steps=4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "training ended")
+        fit_briefly(model, on_a_line(100), steps=5)
+    assert int(model.step) == 5
+    assert float(model.level) == pytest.approx(0.1)
+    with pytest.warns(UserWarning, match="after 5 of the 9 steps") as told:
+        fit_briefly(reflowing(anneal_steps=9), on_a_line(100), steps=5)
+    assert sum("training ended" in str(one.message) for one in told) == 1
+
+
 def test_data_are_left_as_they_are_and_their_units_follow():
     """In units a thousand times as fine, all is a thousand times as large."""
     x = on_a_line(500)
@@ -211,6 +231,8 @@ def test_any_density_can_be_noised(base):
         (lambda: Noised(gaussian(), correction="tweedy"), "did you mean 'tweedie'"),
         (lambda: Noised(gaussian(), correction="tweedie", noise="random"), "one level"),
         (lambda: Noised(gaussian(), noise="random").posterior_mean(torch.zeros(1, 2)), "no one level"),
+        (lambda: Noised(Diffusion((2,)), correction="tweedie"), "Diffusion, whose log-density has no gradients"),
+        (lambda: Noised(Noised(CoupledFlow((2,))), correction="tweedie"), 'give correction="none"'),
         (lambda: SoftFlow((2,), sigma_min=0.2, sigma_max=0.1), "sigma_max=0.1"),
         (lambda: SoftFlow((2,), preprocess=("standardise",)), "unequal"),
         (lambda: DenoisingFlow((2,), 2), "latent_dim=2"),

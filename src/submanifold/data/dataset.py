@@ -29,6 +29,8 @@ class Dataset:
         manifold: the ground truth the points were drawn from, or None.
         lattice: spacing of the values when all of them are multiples of it (pixels: 1), or None for continuous data.
         true_dim: the dimension of what the points were drawn from, where it is known; that of `manifold` by default.
+        noise_sigma: standard deviation of the isotropic Gaussian noise that was added to points of `manifold`, in each
+            coordinate and in the units of x; 0 where they lie on it.
     """
 
     x: NDArray[Any] = field(repr=False)
@@ -37,10 +39,12 @@ class Dataset:
     manifold: Manifold | None = None
     lattice: float | None = None
     true_dim: int | None = None
+    noise_sigma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.true_dim is None and self.manifold is not None:
             object.__setattr__(self, "true_dim", self.manifold.dim)
+        check_real(self.noise_sigma, name="noise_sigma")
         if self.labels is not None and len(self.labels) != len(self.x):
             raise InvalidInput(
                 f"labels hold {len(self.labels)} values: give one for each of the {len(self.x)} points of x"

@@ -33,6 +33,7 @@ class Raw:
     manifold: Manifold | None = None
     lattice: float | None = None
     true_dim: int | None = None
+    noise_sigma: float = 0.0
     columns: Sequence[str] | None = None
 
 
@@ -135,7 +136,7 @@ def admit(raw: Raw, *, drop_constant: bool = False) -> Dataset:
         x = x[:, ~constant]
     known = truth or raw.lattice is not None
     lattice = raw.lattice if known else lattice_spacing(x)
-    return Dataset(x, name, raw.labels, raw.manifold, lattice, raw.true_dim)
+    return Dataset(x, name, raw.labels, raw.manifold, lattice, raw.true_dim, raw.noise_sigma)
 
 
 def _blocks(x: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from submanifold.checks import check_int, check_real
 
-__all__ = ["add_noise", "spread"]
+__all__ = ["add_noise", "noise_sigma", "spread"]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,21 @@ def spread(sample: Callable[[int, int], Array]) -> float:
     return math.sqrt(float(x.var(axis=0).sum()))
 
 
+def noise_sigma(noise: float, dim: int, sample: Callable[[int, int], Array]) -> float:
+    r"""\sigma, the standard deviation in each of `dim` coordinates of noise of level `noise`, in units of the points.
+
+    Args:
+        noise: root mean square length of the noise, as a fraction of the spread of the law.
+        dim: D, the number of coordinates.
+        sample: draws n points from a seed.
+
+    Raises:
+        InvalidInput: for a negative level.
+    """
+    level = check_real(noise, name="noise")
+    return level * spread(sample) / math.sqrt(dim) if level else 0.0
+
+
 def add_noise(x: Array, noise: float, seed: int, sample: Callable[[int, int], Array]) -> Array:
     """Points (n, *data_shape) drawn by `sample` with isotropic Gaussian noise of level `noise`; x itself at level 0.
 
@@ -48,9 +63,8 @@ def add_noise(x: Array, noise: float, seed: int, sample: Callable[[int, int], Ar
     Raises:
         InvalidInput: for a negative level.
     """
-    check_real(noise, name="noise")
-    if noise == 0:
+    sigma = noise_sigma(noise, math.prod(x.shape[1:]), sample)
+    if sigma == 0:
         return x
     rng = np.random.default_rng(check_int(seed, name="seed", low=0)).spawn(1)[0]
-    sigma = noise * spread(sample) / math.sqrt(math.prod(x.shape[1:]))
     return x + sigma * rng.standard_normal(x.shape)

@@ -88,7 +88,8 @@ def load(
 
     A name wins over a file of that name: give "./digits" for the file. Nothing is written, and no pickle is read.
     `noise` is the root mean square length of isotropic Gaussian noise over the root mean square distance of the
-    noise-free points from their mean; `.manifold` is then the manifold before the noise.
+    noise-free points from their mean; `.manifold` is then the manifold before the noise, and `.noise_sigma` the
+    deviation of the noise in each coordinate.
     In a table, a column called label, class, target or y that holds text or whole numbers is the label.
 
     Args:

@@ -144,6 +144,8 @@ class Setting:
         held_out: points that no model was trained on; `x` is their matrix (n, D).
         known: the training data, or the half of the data that stands in for them.
         manifold: the data manifold as the known points show it.
+        dim: intrinsic dimension.
+        trained_on: whether models were trained on the known points, so that copies of them can be looked for.
     """
 
     held_out: Dataset
@@ -151,6 +153,7 @@ class Setting:
     x: Array = field(repr=False)
     manifold: Reference
     dim: float
+    trained_on: bool
     _measured: WeakKeyDictionary[Any, dict[int, ManifoldErrors]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )
@@ -164,13 +167,17 @@ class Setting:
         return known[seed]
 
 
-def setting(X: Any, reference: Any = None, *, dim: float | None = None, seed: int = 0) -> Setting:
+def setting(
+    X: Any, reference: Any = None, *, dim: float | None = None, trained_on: bool = True, seed: int = 0
+) -> Setting:
     """Prepare the data for the diagnostics.
 
     Args:
         X: held-out data, or a `Setting`, which is returned as it is, whatever the other arguments.
         reference: the training data; without it X is split in two halves.
         dim: intrinsic dimension; the truth where the data have one, otherwise estimated.
+        trained_on: False where models have not seen the reference, which then serves to know the manifold by alone, as
+            one half of X does.
         seed: of the split.
 
     The tube reaches a tenth of the data's scale from the manifold, or as far as 95% of the held-out points, whichever
@@ -178,7 +185,7 @@ def setting(X: Any, reference: Any = None, *, dim: float | None = None, seed: in
     """
     if isinstance(X, Setting):
         return X
-    held_out = X if isinstance(X, Dataset) else Dataset(_array(X))
+    held_out, trained_on = X if isinstance(X, Dataset) else Dataset(_array(X)), trained_on and reference is not None
     if reference is None:
         if len(held_out) < 40:
             raise InvalidInput(f"X holds {len(held_out)} points: give at least 40, or give reference data as well")
@@ -197,7 +204,7 @@ def setting(X: Any, reference: Any = None, *, dim: float | None = None, seed: in
     if known.manifold is not None:
         dim = float(known.manifold.dim)
         scale = data_scale(points, dim)
-        return Setting(held_out, known, x, Truth(known.manifold, scale=scale, tube=0.1 * scale), dim)
+        return Setting(held_out, known, x, Truth(known.manifold, scale=scale, tube=0.1 * scale), dim, trained_on)
     if dim is None:
         dim = estimate(points, seed=seed).largest
     d = min(max(1, round(dim)), points.shape[1])
@@ -205,7 +212,7 @@ def setting(X: Any, reference: Any = None, *, dim: float | None = None, seed: in
     scale = data_scale(points, d)
     patches = Tangents(points, d, k, scale=scale, tube=math.inf)
     reached = float(np.quantile(patches.project(x).distance, 0.95))
-    return Setting(held_out, known, x, replace(patches, tube=max(0.1 * scale, reached)), dim)
+    return Setting(held_out, known, x, replace(patches, tube=max(0.1 * scale, reached)), dim, trained_on)
 
 
 def _array(X: Any) -> NDArray[Any]:

@@ -142,7 +142,8 @@ def examine(
     train, held_out = data.split(0.2, seed=seed)
     with clock.part("intrinsic dimension"):
         dimension = estimate(train, labels=train.labels, seed=seed)
-        view = setting(held_out, train, dim=dimension.largest, seed=seed)
+        # fitted models come from elsewhere: what they were trained on is not known
+        view = setting(held_out, train, dim=dimension.largest, trained_on=bool(plans), seed=seed)
     latent = _latent_dim(dimension, data) if latent_dim is None else latent_dim
 
     trained: dict[str, Model] = dict(models) if isinstance(models, Mapping) else {}

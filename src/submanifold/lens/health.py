@@ -25,7 +25,7 @@ from submanifold.lens.health_figure import health_figure
 from submanifold.lens.quality import copies, novelty
 from submanifold.lens.score_curves import Curve, Plateau, field_of, find_plateau, score_curve
 from submanifold.lens.score_samples import Drawn, draw_both, known_levels
-from submanifold.lens.score_truth import ScoreErrors, exact_score, score_errors
+from submanifold.lens.score_truth import ScoreErrors, exact_field, score_errors
 from submanifold.models.base import Score
 
 __all__ = ["score_health"]
@@ -62,7 +62,7 @@ def score_health(
       least level down to which it does, and stays on its plateau, is the smallest reliable one;
     - *error*, normal and tangential to the manifold, over their natural scales, where the manifold is known: against
       `truth`, against the closed form where the law has one (circle, Gaussian on a subspace), or else in its normal
-      part alone, to leading order;
+      part alone, to leading order; where the data say that they have noise of their own, the law is that under both;
     - *gap*: the sliced W_1 between samples of the probability flow (Heun's steps) and of the stochastic equation
       (ancestral steps, four times as many), both from data under the largest noise, with its permutation null;
     - *offset*: the median distance of samples that end at the least level to the manifold, beside that of held-out
@@ -78,7 +78,8 @@ def score_health(
     Args:
         model: a `Score`, such as a diffusion model. Of a two-step model give the law, and encoded data.
         X: data that the model was not trained on, (n, *data_shape).
-        reference: the training data; without it one half of X stands in to know the manifold by.
+        reference: the training data; without it one half of X stands in to know the manifold by. A `Setting` in place
+            of X says itself what it holds.
         dim: intrinsic dimension, estimated from the reference where not given.
         truth: a model that knows the true score.
         levels: noise levels that are looked at.
@@ -109,20 +110,12 @@ def score_health(
     sound = math.inf if calibrated is None else float(sigmas[calibrated])
     plateau = find_plateau(curve, low=sound, high=_LOCAL * data.manifold.scale)
     reliable = curve.smallest_reliable(plateau)
-    right = truth if truth is not None else exact_score(known)
-    errors = score_errors(
-        score,
-        None if right is None else field_of(right, shape),
-        known,
-        data.x[:1000],
-        sigmas,
-        scale=data.manifold.scale,
-        seed=seed,
-    )
+    noise = data.known.noise_sigma
+    right = field_of(truth, shape) if truth is not None else exact_field(known, noise=noise)
+    errors = score_errors(score, right, known, data.x[:1000], sigmas, scale=data.manifold.scale, noise=noise, seed=seed)
     drawn = draw_both(model, data, shape, sigmas, count=samples, steps=steps, seed=seed)
     numbers = _numbers(curve, reliable, plateau, errors, drawn, data)
-    searched = reference is not None or isinstance(X, Setting)
-    if searched:
+    if data.trained_on:
         train = check_matrix(data.known, name="reference")
         own, others = (neighbors.query(train, points, 1).distances[:, 0] for points in (drawn.denoised, data.x))
         numbers |= novelty(own, others)
@@ -138,8 +131,13 @@ def score_health(
             "held-out data come from the law of the training data",
             "they are on a manifold: where they are as thick as the noise, the norm leaves its plateau as if the score "
             "failed",
+            *(
+                (f"they have noise of deviation {noise:.2g} of their own in every coordinate, as they say",)
+                if noise
+                else ()
+            ),
             *(() if known is not None else ("the manifold is known well enough from the reference to project on it",)),
-            *(() if searched else ("no training data were given, so that no copies were looked for",)),
+            *(() if data.trained_on else ("no training data were given, so that no copies were looked for",)),
             *(() if right is not None else ("the true score is not known: the score was tested against itself",)),
         ),
         draw=lambda: health_figure(curve, reliable, plateau, errors, drawn),
@@ -167,7 +165,7 @@ def _numbers(
     data: Setting,
 ) -> dict[str, Number]:
     numbers: dict[str, Number] = {}
-    D, sigma = curve.ambient_dim, drawn.sigma
+    D, sigma, noise = curve.ambient_dim, drawn.sigma, data.known.noise_sigma
     if plateau is not None:
         numbers |= {
             "codimension": plateau.codimension,
@@ -189,7 +187,12 @@ def _numbers(
         meaning = "sigma^2 E|s|^2 over -sigma E s.noise at the least level: 1 for the true score"
         numbers["calibration_at_least_sigma"] = replace(at_least, meaning=meaning)
     if errors is not None:
-        scale = {"normal": "sqrt(D - d) / sigma", "tangential": "that of the true score", "total": "the true score"}
+        all_noise = "sqrt(sigma^2 + noise^2), noise being the data's own" if noise else "sigma"
+        scale = {
+            "normal": f"sqrt(D - d) / {all_noise}",
+            "tangential": "that of the true score",
+            "total": "the true score",
+        }
         where = {"least": sigma} | ({} if reliable is None else {"smallest reliable": float(curve.sigmas[reliable])})
         for part in errors.parts:
             for words, level in where.items():
@@ -214,10 +217,11 @@ def _numbers(
     }
     codimension = D - min(round(data.dim), D)
     if codimension:
+        least = "sqrt(least sigma^2 + noise^2)" if noise else "least sigma"
         numbers["offset_in_theory"] = Number(
-            sigma * math.sqrt(float(chi2.median(codimension))),
+            math.hypot(sigma, noise) * math.sqrt(float(chi2.median(codimension))),
             kind="certified" if isinstance(data.manifold, Truth) else "heuristic",
-            meaning=f"least sigma times the median length of a standard normal vector of {codimension} coordinates",
+            meaning=f"{least} times the median length of a standard normal vector of {codimension} coordinates",
         )
     return numbers
 

@@ -1,7 +1,8 @@
 r"""How far a score is from the true one, across the manifold and along it.
 
 x is a noised point, \pi the point of the manifold nearest to it, s the model's score at x, s^* the true one; P projects
-on the tangent space at \pi.
+on the tangent space at \pi. Data may have Gaussian noise of deviation \eta of their own: under noise \sigma they are
+those of the manifold under noise \tau = \sqrt{\sigma^2 + \eta^2}.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import torch
 from submanifold.data.manifolds import Manifold
 from submanifold.lens.evidence import Array, mean_with_interval
 from submanifold.lens.finding import Number
-from submanifold.lens.score_curves import Field
+from submanifold.lens.score_curves import Field, field_of
 from submanifold.models.base import Score
 from submanifold.models.diffusion.oracles import CircleScore, SubspaceGaussian
 
-__all__ = ["ScoreErrors", "exact_score", "score_errors"]
+__all__ = ["ScoreErrors", "exact_field", "exact_score", "score_errors"]
 
 _NEAR = 0.1
-"""Noise, as a fraction of the data's scale, up to which -(x - \\pi) / \\sigma^2 stands in for the true normal part."""
+"""Noise, as a fraction of the data's scale, up to which -(x - \\pi) / \\tau^2 stands in for the true normal part."""
 
 
 def _circle_score(circle: Any) -> Score:
@@ -46,13 +47,22 @@ def exact_score(manifold: Manifold | None) -> Score | None:
     return None if manifold is None or manifold.name not in _EXACT else _EXACT[manifold.name](manifold)
 
 
+def exact_field(manifold: Manifold | None, *, noise: float = 0.0) -> Field | None:
+    r"""s^* of data with noise \eta of their own as a function of points (n, D) and \sigma, where it is known."""
+    score = exact_score(manifold)
+    if manifold is None or score is None:
+        return None
+    field = field_of(score, (manifold.ambient_dim,))
+    return lambda x, sigma: field(x, math.hypot(sigma, noise))
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreErrors:
     r"""|s - s^*|^2 at L levels and n points, by direction, over natural scales.
 
     Attributes:
         sigmas: the levels, (L,).
-        parts: by name, (L, n): "normal", \sigma^2 |(I - P)(s - s^*)|^2 / (D - d), and "tangential", |P(s - s^*)|^2 over
+        parts: by name, (L, n): "normal", \tau^2 |(I - P)(s - s^*)|^2 / (D - d), and "tangential", |P(s - s^*)|^2 over
             the larger of E|P s^*|^2 and d / scale^2, what a Gaussian as wide as the data has; or "total", over
             E|s^*|^2.
         scale: of the data, per intrinsic direction.
@@ -94,18 +104,19 @@ def score_errors(
     sigmas: Array,
     *,
     scale: float,
+    noise: float = 0.0,
     seed: int,
 ) -> ScoreErrors | None:
-    r"""The error of a score at noised points x (n, D).
+    r"""The error of a score at points x (n, D), that have `noise` \eta of their own, under noise of levels (L,).
 
-    Without the truth, its normal part is -(x - \pi) / \sigma^2 to leading order, at levels up to a tenth of the scale.
+    Without the truth, its normal part is -(x - \pi) / \tau^2 to leading order, at \tau up to a tenth of the scale.
     Without a manifold there is one error only, and with neither, none.
     """
     if truth is None and manifold is None:
         return None
     rng = np.random.default_rng(seed)
     if truth is None:
-        sigmas = sigmas[sigmas <= _NEAR * scale]
+        sigmas = sigmas[np.hypot(sigmas, noise) <= _NEAR * scale]
     if len(sigmas) == 0:
         return None
     rows: dict[str, list[Array]] = {}
@@ -119,11 +130,12 @@ def score_errors(
             rows.setdefault("total", []).append(_squares(s - right) / _squares(right).mean())
             continue
         at = manifold.project(noised)
-        right = truth(noised, sigma) if truth is not None else (at - noised) / sigma**2
+        tau = math.hypot(sigma, noise)
+        right = truth(noised, sigma) if truth is not None else (at - noised) / tau**2
         along = _tangential(manifold, at, s - right, step=1e-4 * scale)
         if manifold.dim < manifold.ambient_dim:
             codimension = manifold.ambient_dim - manifold.dim
-            rows.setdefault("normal", []).append(sigma**2 * _squares(s - right - along) / codimension)
+            rows.setdefault("normal", []).append(tau**2 * _squares(s - right - along) / codimension)
         if truth is not None:
             own = float(_squares(_tangential(manifold, at, right, step=1e-4 * scale)).mean())
             natural.append(max(own, manifold.dim / scale**2))
@@ -143,6 +155,5 @@ def _squares(v: Array) -> Array:
 def _tangential(manifold: Manifold, at: Array, v: Array, *, step: float) -> Array:
     """The parts of v (n, D) that are tangent to M at its points `at`: the derivative of the projection on M there."""
     length = np.linalg.norm(v, axis=1, keepdims=True)
-    h = step / np.maximum(length, np.finfo(float).tiny)
-    moved = h * v
-    return np.asarray((manifold.project(at + moved) - manifold.project(at - moved)) / (2 * h))
+    moved = step * (v / np.where(length > 0, length, 1.0))  # an exact score leaves no error, which has no direction
+    return np.asarray((manifold.project(at + moved) - manifold.project(at - moved)) / (2 * step) * length)

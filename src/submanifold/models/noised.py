@@ -18,6 +18,7 @@ from submanifold.checks import check_choice, check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Density, Generator, LogProbKind, Measure, Model, Objective, Stage
 from submanifold.models.diffusion.levels import SPACINGS
+from submanifold.models.diffusion.probability_flow import ProbabilityFlow
 from submanifold.models.registry import preset, register
 
 __all__ = ["CORRECTIONS", "NOISES", "Noised"]
@@ -47,9 +48,10 @@ class Noised(Model):
     - "fixed": \sigma. The likelihood is well posed, and its maximum the law of noised data p_\sigma.
     - "random": for each point one drawn evenly from [\sigma, \sigma_max]. The law that is learned is the mixture of the
       p_\sigma over these levels.
-    - "annealed": at first \sigma_max, falling to \sigma over `anneal_steps` steps of each stage (data mollification,
-      Tran et al. 2023, arXiv 2305.18900, whose noise falls to nothing, with spacing="sigmoid"): a likelihood that is
-      easy to maximise leads to one that is not.
+    - "annealed": at first \sigma_max, falling to \sigma over `anneal_steps` steps of each stage that is shown data,
+      which is data mollification (Tran et al. 2023, arXiv 2305.18900, whose noise falls to nothing, with
+      spacing="sigmoid"): a likelihood that is easy to maximise leads to one that is not. Stages that are shown what is
+      made of data beforehand, such as a flow's own pairs, get it of data under \sigma.
 
     Held-out losses are under the noise with which training ends. `log_prob` is that of noised data at \sigma (with
     "random", of the mixture), of the base's kind, with respect to volume in R^D and in the units of the data: of clean
@@ -74,7 +76,8 @@ class Noised(Model):
 
     Raises:
         InvalidInput: for a base without a density on R^D, or one of values on levels or between bounds; for a
-            correction with random noise, since the formula is that of one level.
+            correction with random noise, since the formula is that of one level, or of a base whose log-density has no
+            gradients, such as that of a flow from noise to data.
     """
 
     family = "likelihood of noised data"
@@ -109,6 +112,8 @@ class Noised(Model):
                 'correction="tweedie" is not accepted with noise="random": give noise="fixed" or "annealed", the '
                 "formula is that of one level"
             )
+        if correction == "tweedie":
+            _require_gradients(base)
         self.base = checked
         self.register_buffer("step", torch.tensor(0))
 
@@ -192,6 +197,8 @@ class Noised(Model):
     def _under_noise(self, stage: Stage, *, first: bool) -> Stage:
         """A stage of the base as a stage of the whole: whatever it sees is noised."""
         transform, prepare, finish = stage.transform, stage.prepare, stage.finish
+        # what is made of data beforehand, such as a flow's own pairs, is made under the noise with which training ends
+        counted = bool(stage.objectives) and transform is None
 
         def on_noised(x: Tensor, *labels: Tensor | None) -> Tensor:
             assert transform is not None
@@ -200,12 +207,13 @@ class Noised(Model):
         def prepare_on_noised(x: Tensor) -> None:
             if first:
                 self.prepare(x)
-            self.step.zero_()
+            if counted:
+                self.step.zero_()
             if prepare is not None:
                 prepare(x if transform else self.noised(x))
 
         def finish_on_noised(x: Tensor) -> None:
-            if stage.objectives and self.noise == "annealed" and self.step < self.anneal_steps:
+            if counted and self.noise == "annealed" and self.step < self.anneal_steps:
                 warnings.warn(
                     f"training ended after {int(self.step)} of the {self.anneal_steps} steps over which the noise "
                     f"falls, at {float(self.level):.3g} of the data's scale instead of {self.sigma:.3g}: train longer, "
@@ -261,6 +269,15 @@ def _checked(base: object) -> _Base:
             'values on levels or between bounds, which noised ones leave, so give a model with preprocess=("scale",)'
         )
     return base
+
+
+def _require_gradients(base: Model) -> None:
+    """Refuse, before training, models whose log-density is solved for without gradients, wherever in the base."""
+    if any(isinstance(part, ProbabilityFlow) for part in base.modules()):
+        raise InvalidInput(
+            f'correction="tweedie" is not accepted with base={type(base).__name__}, whose log-density has no gradients '
+            'in x: give correction="none"'
+        )
 
 
 preset("noised-flow", Noised, family="normalizing flow of noised data", base="flow", correction="tweedie")

@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 from scipy.stats import multivariate_normal
 
+import submanifold as sm
 from submanifold.errors import InvalidInput, NonFiniteScore, UnfittedModel
 from submanifold.geometry import random_signs
 from submanifold.models import Diffusion, GaussianMixture
@@ -99,6 +100,31 @@ def test_an_ideal_denoiser_does_not_depend_on_how_points_are_grouped(monkeypatch
     expected = model.score(x, 0.3), model.log_prob_noised(x, 0.3)
     monkeypatch.setattr("submanifold.models.diffusion.oracles._BUDGET", 7 * model.points.numel())
     torch.testing.assert_close((model.score(x, 0.3), model.log_prob_noised(x, 0.3)), expected)
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e7])
+def test_laws_know_all_levels_whatever_their_units(size):
+    """The score of a law that is `size` times as large is that of the law itself, over `size`."""
+    large = IdealDenoiser((3,)).double()
+    large.prepare(size * normal(40, 3))
+    pairs = [
+        (subspace(), SubspaceGaussian.of(size * MEAN, size * FACTOR)),
+        (circle(), circle(radius=1.3 * size)),
+        (ideal(), large),
+    ]
+    for one, other in pairs:
+        x = near(one)
+        for sigma in (0.05, 1.0, 30.0):
+            torch.testing.assert_close(
+                size * other.score(size * x, size * sigma), one.score(x, sigma), rtol=1e-9, atol=1e-9
+            )
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_files_keep_the_precision(name, tmp_path):
+    model = ORACLES[name]()
+    again, x = sm.load(sm.save(model, tmp_path)), near(model)
+    assert torch.equal(again.score(x, 0.1), model.score(x, 0.1))
 
 
 def test_principal_components_are_found():
@@ -236,13 +262,18 @@ def test_scores_work_on_images_as_many_as_they_are_wide():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: circle().score(normal(3, 2), 0.0), InvalidInput, "sigma=0.0"),
+        (lambda: circle().score(normal(3, 2), 0.0), InvalidInput, r"sigma=0.0 .* in \(0, inf\)"),
+        (lambda: circle().score(normal(3, 2), math.inf), InvalidInput, "sigma=inf"),
         (lambda: circle().denoise(normal(3, 2), -1.0), InvalidInput, "sigma=-1.0"),
         (lambda: circle().score(normal(3, 2), torch.ones(2)), InvalidInput, r"sigma has shape \(2,\)"),
         (lambda: circle().log_prob_noised(normal(3, 2), math.nan), InvalidInput, "sigma=nan"),
         (lambda: CircleScore((1,)), InvalidInput, "data_shape=1"),
         (lambda: SubspaceGaussian((3,), 4), InvalidInput, "latent_dim=4"),
-        (lambda: IdealDenoiser((3,), preprocess=("standardise",)), InvalidInput, "standardise makes noise unequal"),
+        (
+            lambda: IdealDenoiser((3,), preprocess=("standardise",)),
+            InvalidInput,
+            r"unequal, give .*scale.*, or .*dequantise.*scale",
+        ),
         (lambda: SubspaceGaussian((3,), 2).score(torch.zeros(1, 3), 1.0), UnfittedModel, "fit the model first"),
         (lambda: IdealDenoiser((3,)).score(torch.zeros(1, 3), 1.0), UnfittedModel, "fit the model first"),
         (

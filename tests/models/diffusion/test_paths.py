@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,13 @@ def test_time_is_the_inverse_of_the_level(name):
     path = PATHS[name]()
     torch.testing.assert_close(path.time(path.level(T)), T, rtol=0, atol=1e-9)
     assert (path.level(T).diff() > 0).all()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_small_levels_keep_their_digits_in_single_precision(name):
+    """Times are near 0 there, and near the offset of "vp-cosine", whose cosine has no digits left."""
+    sigma = torch.from_numpy(np.geomspace(1e-3, 20, 2000)).float()
+    torch.testing.assert_close(PATHS[name]().level(PATHS[name]().time(sigma)), sigma, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("name", PATHS)

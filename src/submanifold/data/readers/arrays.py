@@ -37,7 +37,15 @@ def read_dataset(source: Dataset, limit: int | None) -> Raw:
     """A `Dataset` passes as it is, once its shape is one that models know."""
     if np.ndim(source.x) not in (2, 4):
         raise InvalidInput(f"{source.name} has shape {np.shape(source.x)}: give (n, D) or (n, channels, H, W)")
-    return Raw(source.x, source.name, source.labels, source.manifold, source.lattice)
+    return Raw(
+        source.x,
+        source.name,
+        source.labels,
+        source.manifold,
+        source.lattice,
+        source.true_dim,
+        source.noise_sigma,
+    )
 
 
 def is_item_dataset(source: Any) -> bool:

@@ -11,7 +11,7 @@ from submanifold.data.benchmarks.catalogue import benchmark
 from submanifold.data.door import Raw
 from submanifold.data.manifolds.base import Manifold
 from submanifold.data.manifolds.catalogue import manifold
-from submanifold.data.noise import add_noise
+from submanifold.data.noise import add_noise, noise_sigma
 from submanifold.data.rendered import image_manifold
 
 __all__ = ["read_benchmark", "read_digits", "read_image_manifold", "read_manifold"]
@@ -33,7 +33,8 @@ def read_manifold(
     """`n` points of a manifold, or of the one called `source` with its own `arguments`; `noise` as in `data.noise`."""
     known = source if isinstance(source, Manifold) else manifold(source, **arguments)
     x = known.sample(n, check_int(seed, name="seed", low=0))  # (n, D)
-    return Raw(add_noise(x, noise, seed, known.sample), known.name, manifold=known)
+    sigma = noise_sigma(noise, x.shape[1], known.sample)
+    return Raw(add_noise(x, noise, seed, known.sample), known.name, manifold=known, noise_sigma=sigma)
 
 
 def read_benchmark(source: str, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0) -> Raw:

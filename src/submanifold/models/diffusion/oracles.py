@@ -24,8 +24,6 @@ from submanifold.models.registry import MODELS, register
 __all__ = ["CircleScore", "IdealDenoiser", "SubspaceGaussian"]
 
 _LOG_2PI = math.log(2 * math.pi)
-_WIDEST = 1e6
-"""A noise level beyond which nobody asks."""
 _BUDGET = 2**24
 """How many numbers one block of distances may hold (64 MiB)."""
 
@@ -33,7 +31,7 @@ _BUDGET = 2**24
 class _Oracle(ScoreModel):
     r"""A law with a known density after noise; trained as soon as it has seen the data, if it looks at them at all."""
 
-    sigma_min, sigma_max = 0.0, _WIDEST
+    sigma_min, sigma_max = 0.0, math.inf
 
     def stages(self) -> list[Stage]:
         return [Stage("fit", prepare=self.prepare)]
@@ -169,7 +167,7 @@ class CircleScore(_Oracle):
         D = check_int(self.ambient_dim, name="data_shape", low=2)
         self.circle = manifold("circle", kappa=kappa, mu=mu, radius=radius, ambient_dim=D, frame_seed=frame_seed)
         self.kappa, self.mu, self.radius = float(kappa), float(mu), float(radius)
-        self.register_buffer("origin", torch.zeros(()), persistent=False)  # knows device and dtype
+        self.register_buffer("origin", torch.zeros(()))  # knows device and dtype, in files as well
 
     def prepare(self, x: Tensor) -> None:
         """Nothing: the law is given."""

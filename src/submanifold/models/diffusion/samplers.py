@@ -157,19 +157,22 @@ def heun(
     r"""Steps of second order, with fresh noise before each if there is `churn`.
 
     Karras et al. 2022 (arXiv 2206.00364, algorithm 2): the noise is raised from \sigma to \sigma (1 + \gamma), \gamma =
-    \min(churn / steps, \sqrt 2 - 1), for levels in `churn_range`, by noise that is scaled by `churn_noise`. Two
-    evaluations of the denoiser a step. See `euler` for the other arguments.
+    \min(churn / steps, \sqrt 2 - 1), for levels in `churn_range`, by noise that is scaled by `churn_noise`; and no
+    higher than sigmas[0], beyond which a denoiser may know nothing. Two evaluations of the denoiser a step. See `euler`
+    for the other arguments.
     """
     check_real(churn, name="churn")
     check_real(churn_noise, name="churn_noise")
     low, high = churn_range
-    gamma = min(churn / (len(sigmas) - 1), math.sqrt(2) - 1)
+    levels = _checked(sigmas)
+    gamma = min(churn / (len(levels) - 1), math.sqrt(2) - 1)
 
     def raised(x: Tensor, sigma: float) -> tuple[Tensor, float]:
-        if gamma == 0 or not low <= sigma <= high:
+        to = min(sigma * (1 + gamma), levels[0])
+        if to == sigma or not low <= sigma <= high:
             return x, sigma
-        added = sigma * math.sqrt((1 + gamma) ** 2 - 1)
-        return x + churn_noise * added * normal(x.shape, x, generator), sigma * (1 + gamma)
+        added = math.sqrt(to**2 - sigma**2)
+        return x + churn_noise * added * normal(x.shape, x, generator), to
 
     for step in _steps(denoise, x, sigmas, callback, raised):
         sigma, after = step.sigma, step.after

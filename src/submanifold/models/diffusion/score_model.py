@@ -5,6 +5,7 @@ y is x after preprocessing, a similarity, so that noise of one size in y is nois
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -29,17 +30,22 @@ def require_similarity(model: Model) -> None:
     unequal = [name for name in names if name not in ("scale", "dequantise")]
     if unequal:
         raise InvalidInput(
-            f'preprocess={list(names)!r} is not accepted: {unequal[0]} makes noise unequal, give "scale" or '
-            '"dequantise"'
+            f'preprocess={list(names)!r} is not accepted: {unequal[0]} makes noise unequal, give ("scale",), or '
+            '("dequantise", "scale") for values on levels'
         )
+
+
+def _between(low: float, high: float) -> str:
+    """Where levels lie, of which neither 0 nor infinity is one."""
+    return f"in {'[' if low > 0 else '('}{low:.4g}, {high:.4g}{']' if math.isfinite(high) else ')'}"
 
 
 class ScoreModel(Model):
     r"""Knows the score of p_\sigma = p * N(0, \sigma^2 I) at all noise levels of a range, by `_score`.
 
     Attributes:
-        sigma_min: the least noise level, in units of y.
-        sigma_max: the largest.
+        sigma_min: the least noise level, in units of y; 0, which is none itself, for a law known at all of them.
+        sigma_max: the largest; infinity likewise.
     """
 
     sigma_min: float
@@ -107,7 +113,7 @@ class ScoreModel(Model):
             )
         values = torch.func.debug_unwrap(level, recurse=True)
         low, high = (1 - _SLACK) * self.sigma_min, (1 + _SLACK) * self.sigma_max
-        if not ((values >= low) & (values <= high) & (values > 0)).all():
+        if not ((values >= low) & (values <= high) & (values > 0) & values.isfinite()).all():
             low, high = self.sigma_range
-            raise InvalidInput(f"sigma={sigma!r} is not accepted: give a noise level in [{low:.4g}, {high:.4g}]")
+            raise InvalidInput(f"sigma={sigma!r} is not accepted: give a noise level {_between(low, high)}")
         return x, level.expand(len(x)), unit
