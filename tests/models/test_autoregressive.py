@@ -113,3 +113,17 @@ def test_a_known_law_is_learned(name, seed):
 def test_refusals(call, words):
     with pytest.raises(InvalidInput, match=words):
         call()
+
+
+@pytest.mark.parametrize("widths", [0.0, 1.0, 7.5, 8.3, 12.0, 30.0, 37.0, 60.0, 1000.0])
+@pytest.mark.parametrize("components", [1, 3])
+def test_local_scales_hold_at_the_median_and_far_off(components, widths):
+    """Where the density has collapsed, points are many of its widths off."""
+    model = MADE((2,), components=components, hidden=(8,), preprocess=())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.spread.zero_()
+        model.conditioner.last.bias.view(2, 3 * components)[:, 2 * components :] = math.log(0.01)
+    scales = model.local_scales(torch.tensor([[0.0, 0.01 * widths], [0.001, -0.01 * widths]]))
+    assert torch.allclose(scales, torch.full_like(scales, 0.01), rtol=1e-4)

@@ -139,6 +139,29 @@ def test_mixture_finds_the_number_of_clusters(true, seed):
     assert torch.allclose(shares / 4000, torch.full((true,), 1 / true), atol=0.05)
 
 
+@pytest.mark.parametrize("flat", [lambda t: 2 * t + 1, torch.zeros_like], ids=["collinear", "constant"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flat_direction_does_not_hide_clusters(flat, seed):
+    generator = torch.Generator().manual_seed(seed)
+    t = 0.1 * torch.randn(1000, 1, generator=generator)
+    t[:500] += 2
+    model = models.GaussianMixture((2,))
+    model.prepare(torch.cat([t, flat(t)], dim=1))
+    drawn = model.sample(2000, generator=generator)[:, 0]
+    assert ((drawn > 0.5) & (drawn < 1.5)).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("name", ["gaussian-mixture", "kernel-density"])
+def test_levels_are_dequantised_before_a_density_is_fitted(name):
+    """Fair coins have density 1 on the square of side 2 that their noised values fill: -log 4 nats."""
+    x = torch.randint(0, 2, (2000, 2), generator=torch.Generator().manual_seed(0)).float()
+    model = models.create(name, (2,), preprocess=("dequantise", "standardise")).eval()
+    torch.manual_seed(2)
+    model.prepare(x)
+    noised = x + torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+    assert float(model.log_prob(noised).mean()) == pytest.approx(-math.log(4), abs=0.25)
+
+
 def test_mixture_refuses_fewer_points_than_components():
     with pytest.raises(InvalidInput, match="components=5"):
         fit_briefly(models.GaussianMixture((2,), components=5), torch.randn(4, 2))

@@ -97,10 +97,22 @@ class Autoregressive(ExactLikelihood):
         y = self.preprocess(x).flatten(1)
         log_weights, means, log_widths = self._mixtures(self.conditioner(y))
         t = (y[..., None] - means) * (-log_widths).exp()
-        # Of the two tails the smaller, which has all its digits.
-        below, above = ((log_weights.exp() * torch.special.ndtr(side)).sum(dim=2) for side in (t, -t))
-        u = torch.special.ndtri(torch.minimum(below, above).clamp(min=1e-300))  # (n, D), negative
-        return torch.where(below < above, u, -u)
+        # The smaller of the two tails has all its digits, by the complementary error function: ndtr's end at 8 widths.
+        below, above = (self._tail(log_weights, side) for side in (t, -t))
+        lower = below < above
+        tail = torch.where(lower, below, above)
+        least = 1e6 * torch.finfo(tail.dtype).tiny
+        u = torch.special.ndtri(tail.clamp(min=least))  # (n, D), negative
+        # Farther out a mixture's tail is that of one component.
+        side = torch.where(lower[..., None], t, -t)
+        heaviest = (log_weights - 0.5 * side.square()).argmax(dim=2, keepdim=True)
+        u = torch.where(tail > least, u, side.gather(2, heaviest)[..., 0])
+        return torch.where(lower, u, -u)
+
+    @staticmethod
+    def _tail(log_weights: Tensor, t: Tensor) -> Tensor:
+        """The mixture's probability below a coordinate that is `t` (n, D, K) widths from each mean, (n, D)."""
+        return 0.5 * (log_weights.exp() * torch.erfc(-t / math.sqrt(2))).sum(dim=2)
 
     def _mixtures(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logarithms of weights, means, and logarithms of widths, (..., K) each."""

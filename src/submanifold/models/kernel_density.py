@@ -72,7 +72,8 @@ class KernelDensity(Model):
         if len(x) < 2:
             raise InvalidInput(f"x holds {len(x)} points: give at least 2")
         self.preprocess.fit(x)
-        self.points = self.preprocess(x).flatten(1).to(self.device, self.dtype).clone()  # (n, D)
+        with self.preprocess.mode(training=True):  # levels are dequantised
+            self.points = self.preprocess(x).flatten(1).to(self.device, self.dtype).clone()  # (n, D)
         self.h.fill_(_leave_one_out(self.points) if isinstance(self.bandwidth, str) else self.bandwidth)
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ _SELECTION_POINTS = 2000
 _RIDGE = 1e-6
 """Added to the covariances of a mixture, in preprocessed units: a component that collapses keeps a width of 10^-3."""
 _RIDGE_ONE = 1e-9
-"""The same for a single Gaussian, which collapses only with the data."""
+"""The same for a single Gaussian, which collapses only with the data; but not while it is compared with others."""
 
 
 @register("gaussian-mixture")
@@ -77,8 +77,9 @@ class GaussianMixture(Model):
             InvalidInput: for fewer points than components.
         """
         self.preprocess.fit(x)
-        y = self.preprocess(x).flatten(1).double().cpu().numpy()  # (n, D)
-        fitted = _select(y) if self.components == "auto" else _em(y, int(self.components))
+        with self.preprocess.mode(training=True):  # levels are dequantised
+            y = self.preprocess(x).flatten(1).double().cpu().numpy()  # (n, D)
+        fitted = _em(y, _select(y) if self.components == "auto" else int(self.components))
         trils = np.linalg.cholesky(fitted.covariances_)
         for name, value in (("weights", fitted.weights_), ("means", fitted.means_), ("scale_trils", trils)):
             setattr(self, name, torch.as_tensor(value).to(self.device, self.dtype))
@@ -171,7 +172,7 @@ class GaussianMixture(Model):
             raise UnfittedModel("the mixture has no components yet: fit the model first")
 
 
-def _em(y: NDArray[np.float64], components: int) -> Any:
+def _em(y: NDArray[np.float64], components: int, ridge: float | None = None) -> Any:
     """scikit-learn's expectation-maximisation with full covariances and a fixed seed."""
     from sklearn.mixture import GaussianMixture as ExpectationMaximisation
 
@@ -182,24 +183,25 @@ def _em(y: NDArray[np.float64], components: int) -> Any:
     em = ExpectationMaximisation(
         components,
         covariance_type="full",
-        reg_covar=_RIDGE if components > 1 else _RIDGE_ONE,
+        reg_covar=ridge or (_RIDGE if components > 1 else _RIDGE_ONE),
         max_iter=200,
         random_state=0,
     )
     return em.fit(y)
 
 
-def _select(y: NDArray[np.float64]) -> Any:
-    """The mixture with the lowest BIC; candidates grow until two in a row are worse than the best."""
+def _select(y: NDArray[np.float64]) -> int:
+    """The components of the mixture with the lowest BIC; candidates grow until two in a row are worse than the best.
+
+    All have one ridge: in a direction in which the data are flat a smaller one is worth nats at each point.
+    """
     few = y if len(y) <= _SELECTION_POINTS else np.random.default_rng(0).permutation(y)[:_SELECTION_POINTS]
-    best, best_bic, worse = None, np.inf, 0
+    best, best_bic, worse = 1, np.inf, 0
     for components in _CANDIDATES:
         if components > 1 and len(few) < components * (y.shape[1] + 1):
             break
-        candidate = _em(few, components)
-        bic = candidate.bic(few)
-        best, best_bic, worse = (candidate, bic, 0) if bic < best_bic else (best, best_bic, worse + 1)
+        bic = _em(few, components, _RIDGE).bic(few)
+        best, best_bic, worse = (components, bic, 0) if bic < best_bic else (best, best_bic, worse + 1)
         if worse == 2:
             break
-    assert best is not None
-    return best if few is y else _em(y, best.n_components)
+    return best
