@@ -1,6 +1,7 @@
 """Trained diffusion models against known laws, and what they say of themselves."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from model_cases import check_is_not_flagged, check_learns_the_circle
 import submanifold as sm
 from submanifold.errors import InvalidInput, NonFiniteScore, UnfittedModel
 from submanifold.models import Diffusion
+from submanifold.models.diffusion.coupled_flow import CoupledFlow
 from submanifold.models.diffusion.probability_flow import WEIGHTINGS
 from submanifold.models.diffusion.samplers import SAMPLERS
 from submanifold.transport import wasserstein
@@ -120,11 +122,38 @@ def test_a_network_that_breaks_stops_with_the_level():
         (lambda: exact().sample(3, steps=0), "steps=0"),
         (lambda: exact().score(normal(3, 2), 0.0), "sigma=0.0"),
         (lambda: exact().log_prob_at(normal(3, 2), 0.0), "sigma_min=0"),
+        (lambda: exact(sigma_min=0.1).log_prob_at(normal(3, 2), 0.05), r"sigma_min=0.05 .* in \[0.1, 20\]"),
+        (lambda: exact(sigma_min=0.1).sample(3, sigma_min=0.05), r"sigma_min=0.05 .* in \[0.1, 20\]"),
+        (lambda: exact().sample(3, sigma_min=30.0), r"sigma_min=30.0 .* in \[0.005, 20\]"),
+        (lambda: exact().elbo(normal(3, 2), levels=1), "levels=1"),
+        (lambda: exact().elbo(normal(3, 2), labels=1), "a model without classes"),
     ],
 )
 def test_refusals(call, words):
     with pytest.raises(InvalidInput, match=words):
         call()
+
+
+def test_levels_may_be_off_by_rounding():
+    """As those of a logarithmic grid are, which begins at the least level."""
+    model, x = exact(sigma_min=0.1), normal(3, 2)
+    least = 0.1 * (1 - 1e-5)
+    torch.testing.assert_close(model.log_prob_at(x, least).log_prob, model.log_prob(x), rtol=0, atol=1e-3)
+    assert model.sample(3, sigma_min=least).isfinite().all()
+
+
+@pytest.mark.parametrize("model", [Diffusion, CoupledFlow])
+def test_data_of_another_deviation_than_one_are_warned_about_unless_they_are_scaled(model):
+    x = 100 * normal(200, 2).float()
+    with pytest.warns(UserWarning, match=r"preprocess=\['dequantise'\] leaves .* a deviation of 9\d.*add \"scale\""):
+        model((2,), hidden=(8,), preprocess=("dequantise",)).prepare(x.round())
+    with pytest.warns(UserWarning, match="a deviation of 0.2"):
+        model((2,), hidden=(8,), preprocess=()).prepare(x / 400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model((2,), hidden=(8,)).prepare(x)
+        model((2,), hidden=(8,), preprocess=("dequantise", "scale")).prepare(x.round())
+        model((2,), hidden=(8,), preprocess=()).prepare(x / 150)
 
 
 def test_nothing_is_sampled_before_training():

@@ -180,6 +180,8 @@ def test_guidance_is_what_its_formula_says(conditional):
         (lambda m: CoupledFlow((1,), sampler="ancestral"), "sampler='ancestral'"),
         (lambda m: CoupledFlow((1,), coupling="best"), "coupling='best'"),
         (lambda m: CoupledFlow((2,), preprocess=("standardise",)), "standardise makes noise unequal"),
+        (lambda m: Diffusion((1,), classes=2, unlabelled=0), "unlabelled=0 with classes=2.*points without a label"),
+        (lambda m: CoupledFlow((1,), classes=2, unlabelled=1.0), "unlabelled=1.0 with classes=2.*points with a label"),
         (lambda m: Diffusion((1,), path="straight"), "path='straight'"),
         (lambda m: Diffusion((1,), prediction="image"), "prediction='image'"),
     ],
@@ -307,7 +309,7 @@ def test_pairs_are_of_the_class_of_their_point():
     assert float(noise.abs().max()) < 5
 
 
-@pytest.mark.parametrize("unlabelled", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("unlabelled", [0.02, 0.25, 0.98])
 def test_labels_of_pairs_are_hidden_as_often_as_those_of_points(unlabelled):
     model = CoupledFlow((1,), network=Signs(), classes=2, reflows=1, unlabelled=unlabelled, preprocess=())
     labels, pairs = torch.arange(4000) % 2, torch.zeros(4000, 2, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from submanifold.geometry import jacobian
+from submanifold.models.diffusion.likelihood import diffusion_bound
 from submanifold.models.diffusion.probability_flow import ProbabilityFlow
 from submanifold.models.diffusion.samplers import SAMPLERS
 from submanifold.models.diffusion.score_model import Field, ScoreModel
@@ -111,6 +112,43 @@ class Diffusion(ProbabilityFlow, ScoreModel):
         See `score` for arguments and errors.
         """
         return self._denoised_by(x, sigma, self._score_given(labels))
+
+    def elbo(
+        self,
+        x: Tensor,
+        *,
+        levels: int = 32,
+        labels: Tensor | int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""A lower bound on the log-density under the reverse diffusion, and its standard error, in nats, (n,) each.
+
+        The law that is bounded is that of samples with noise in every step, in the limit of many, of which the last
+        adds noise of the least level: see `submanifold.models.diffusion.diffusion_bound`. For an exact score it is data
+        under \sqrt 2 \sigma_{min} of noise. `log_prob` is another law's, that of the flow, and no bound.
+
+        Args:
+            x: points (n, *data_shape).
+            levels: strata of noise levels, in each of which the network is asked twice.
+            labels: classes of the points, (n,) or one for all; None for the law of all classes.
+            generator: of levels and noise, which are new in every call.
+
+        Raises:
+            InvalidInput: for fewer than two levels, or labels that cannot be.
+        """
+        x = self.receive(x)
+        y, log_det = self.preprocess.forward_and_log_det(x)
+        score = self._score_given(labels)
+        bound, error = diffusion_bound(
+            lambda y, sigma: score(y, sigma.expand(len(y))),
+            y.flatten(1),  # (n, D)
+            self.sigma_min,
+            self.sigma_max,
+            lambda ends: self.reference.log_prob(ends, self.sigma_max),
+            levels=levels,
+            generator=generator,
+        )
+        return bound + log_det, error
 
     def local_scales(self, x: Tensor) -> Tensor:
         r"""Widths (n, D), descending, in data units: (-\lambda)^{-1/2} of the eigenvalues \lambda of \nabla s at the

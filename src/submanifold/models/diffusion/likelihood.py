@@ -32,6 +32,11 @@ __all__ = ["FlowLikelihood", "LikelihoodCurve", "diffusion_bound", "flow_log_pro
 ScoreField = Callable[[Tensor, Tensor], Tensor]
 """The score of points (n, D) under one noise level, (), (n, D)."""
 
+_TOP = 0.3
+"""The largest noise level of a curve, unless others are asked for."""
+_FLAT = 0.1
+"""A slope in nats that a network's errors can be the reason for."""
+
 
 @dataclass(frozen=True)
 class FlowLikelihood:
@@ -69,12 +74,13 @@ def flow_log_prob(
         log_prob_last: its log-density there, (n, D) to (n,).
         directions: random ones, (k, n, D), of mean 0 and covariance I, along which the divergence is estimated; None
             for the exact one, which takes D passes.
-        tolerance: relative error of a step; that of x is measured in units of \sigma_min at least.
+        tolerance: error of a step, relative to slopes in \log \sigma, and at least to \sigma_min in x and to 1 nat in
+            the log-density; that of the worst point.
         chunk_size: coordinates or directions at a time, which bounds the memory.
 
     Raises:
-        InvalidInput: for levels that are not 0 < sigma_min < sigma_max.
-        NonFiniteScore: where the score is not a number.
+        InvalidInput: for levels that are not 0 < sigma_min < sigma_max, or a tolerance that cannot be held.
+        NonFiniteScore: where the score or its divergence is not a number.
     """
     low = check_real(sigma_min, name="sigma_min", open_low=True)
     high = check_real(sigma_max, name="sigma_max", low=low, open_low=True)
@@ -92,16 +98,23 @@ def flow_log_prob(
             traces = trace[None]
         else:
             s, traces = divergence_along(field, y, directions, chunk_size=chunk_size)
-        if not s.isfinite().all():
-            raise NonFiniteScore(
-                f"the score is not finite at noise level {float(sigma):.4g} of the likelihood: give a larger sigma_min"
-            )
+        for what, values in (("score", s), ("score's divergence", traces)):
+            if not values.isfinite().all():
+                raise NonFiniteScore(
+                    f"the {what} is not finite at noise level {float(sigma):.4g} of the likelihood: give a larger "
+                    "sigma_min, or a network that is smooth there"
+                )
         return sigma.square() * torch.cat([-s, traces.mT], dim=1)
 
     start = torch.cat([x, x.new_zeros(len(x), count)], dim=1)
-    least = [low] * D + [1.0] * count  # errors of x matter in units of the noise
     end = integrate(
-        slope, start, math.log(low), math.log(high), tolerance=tolerance, absolute=[tolerance * unit for unit in least]
+        slope,
+        start,
+        math.log(low),
+        math.log(high),
+        tolerance=tolerance,
+        absolute=[tolerance * low, tolerance],  # errors of x matter in units of the noise
+        parts=[D, count],
     )
     ends, gained = end[:, :D], end[:, D:]
     log_probs = log_prob_last(ends)[:, None] - gained
@@ -113,13 +126,18 @@ def flow_log_prob(
 class LikelihoodCurve:
     r"""Mean log-likelihood under less and less noise.
 
+    Slopes are against \log 1 / \sigma, in nats: the codimension D - d of data on a manifold, 0 where the data have a
+    density and the levels are small enough to see it. Standard errors are over points: they count the chance in which
+    points were drawn and directions for an estimated divergence, but not what the network gets wrong.
+
     Attributes:
         sigmas: noise levels, ascending, (m,).
         log_prob: mean over points at each, in nats, (m,).
         error: its standard error, (m,).
-        slope: of the mean against \log 1 / \sigma, in nats: the codimension D - d of data on a manifold, 0 where the
-            data have a density and the levels are small enough to see it.
-        slope_error: its standard error over points.
+        slope: of the mean over all levels.
+        slope_error: its standard error.
+        fine_slope: of the mean over the finer half of the levels, two or more.
+        fine_slope_error: its standard error.
     """
 
     sigmas: Tensor
@@ -127,6 +145,19 @@ class LikelihoodCurve:
     error: Tensor
     slope: float
     slope_error: float
+    fine_slope: float
+    fine_slope_error: float
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the log-likelihood may settle as the noise vanishes; False where there is no likelihood of the data.
+
+        False where `fine_slope` is above a tenth of a nat by three standard errors and more: it still rises, as it does
+        without end on a manifold of less than D dimensions, or where some of the data are on one. Data that are thin
+        but have a density rise as well, down to noise below their thickness: give levels that are small enough. What is
+        judged is the model's law: one that has not learned its least levels blurs the data there, and is flat.
+        """
+        return self.fine_slope - 3 * self.fine_slope_error <= _FLAT
 
 
 class _Scored(Protocol):
@@ -147,28 +178,44 @@ def likelihood_curve(
     Args:
         model: a flow with `log_prob_at`, such as `Diffusion`.
         x: points (n, *data_shape), two or more.
-        sigmas: noise levels in deviations of the data, two or more; by default `levels` of them from the model's least
-            to three tenths, evenly in their logarithm.
+        sigmas: noise levels in units of preprocessed data, as the model's `sigma_min`, two or more; by default `levels`
+            of them from the model's least to three tenths, or to half of its largest if that is less, evenly in their
+            logarithm.
         levels: how many, where `sigmas` are not given.
 
     Raises:
-        InvalidInput: for fewer levels or points, or levels that are not between zero and sigma_max.
+        InvalidInput: for fewer levels or points, levels that the model does not know, or none where its own least level
+            is too high for the default ones.
     """
     if sigmas is None:
-        top = min(0.3, model.sigma_max / 2)
+        low, top = model.sigma_min, min(_TOP, model.sigma_max / 2)
         count = check_int(levels, name="levels", low=2)
-        sigmas = torch.logspace(math.log10(model.sigma_min), math.log10(top), count, dtype=torch.float64).tolist()
+        if top <= low:
+            raise InvalidInput(
+                f"sigmas=None asks for levels from the model's least, {low:.4g}, to {top:.4g}, which is not above it: "
+                f"give sigmas= in [{low:.4g}, {model.sigma_max:.4g}]"
+            )
+        sigmas = torch.logspace(math.log10(low), math.log10(top), count, dtype=torch.float64).tolist()
     at = torch.tensor(sorted(set(sigmas)), dtype=torch.float64)
     if len(at) < 2 or len(x) < 2:
         raise InvalidInput(f"sigmas={list(sigmas)!r} for {len(x)} points: give at least two levels and two points")
     each = torch.stack([model.log_prob_at(x, sigma).log_prob.double().cpu() for sigma in at.tolist()])  # (m, n)
-    t = -at.log()
+    fine = max(2, len(at) // 2)
+    return LikelihoodCurve(
+        at,
+        each.mean(dim=1),
+        each.std(dim=1) / math.sqrt(len(x)),
+        *_mean_slope(at, each),
+        *_mean_slope(at[:fine], each[:fine]),
+    )
+
+
+def _mean_slope(sigmas: Tensor, each: Tensor) -> tuple[float, float]:
+    r"""Of values (m, n) at levels (m,) against \log 1 / \sigma, the mean over n points, and its standard error."""
+    t = -sigmas.log()
     weights = (t - t.mean()) / (t - t.mean()).square().sum()
     slopes = weights @ each  # (n,)
-    root = math.sqrt(len(x))
-    return LikelihoodCurve(
-        at, each.mean(dim=1), each.std(dim=1) / root, float(slopes.mean()), float(slopes.std()) / root
-    )
+    return float(slopes.mean()), float(slopes.std()) / math.sqrt(len(slopes))
 
 
 def diffusion_bound(
@@ -188,7 +235,8 @@ def diffusion_bound(
 
     for the model whose last step is N(x_{\sigma_{min}}, \sigma_{min}^2 I) (Kingma et al. 2021, arXiv 2107.00630, eq. 12
     and 15; Song et al. 2021, arXiv 2101.09258, theorem 3). The integral is estimated at two random levels in each of
-    `levels` strata, even in \log \sigma.
+    `levels` strata, even in \log \sigma. They are the same for all points, whose errors have that part in common: the
+    mean over many points is made better by more levels.
 
     Args:
         score: of p_\sigma.

@@ -1,12 +1,14 @@
 r"""What diffusion models and flow matching share: a network that is asked at all noise levels, and the flow it defines.
 
-y is x after preprocessing, of mean square deviation 1, y_\sigma = y + \sigma \epsilon. A path takes y to
-x_t = \alpha(t) y + \beta(t) \epsilon = \alpha(t) y_{\sigma(t)}, of which a network says one of `PREDICTIONS`.
+y is x after preprocessing, y_\sigma = y + \sigma \epsilon. A path takes y to
+x_t = \alpha(t) y + \beta(t) \epsilon = \alpha(t) y_{\sigma(t)}, of which a network says one of `PREDICTIONS`. Noise
+levels are in units of y. All that depends on them is chosen for y of mean square deviation 1, which "scale" in the
+preprocessing makes it; one unit is then a deviation of the data.
 """
 
 from __future__ import annotations
 
-import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,10 +19,11 @@ from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.geometry import random_signs
-from submanifold.models.base import LogProbKind, Measure, Model, Objective
+from submanifold.models.base import LogProbKind, Measure, Objective
+from submanifold.models.diffusion.asked import AskedNetwork
 from submanifold.models.diffusion.levels import SPACINGS, TRAINING_LEVELS, noise_levels
 from submanifold.models.diffusion.likelihood import FlowLikelihood, flow_log_prob
-from submanifold.models.diffusion.paths import PATHS, PREDICTIONS, denoised_from, noise_from
+from submanifold.models.diffusion.paths import PATHS, PREDICTIONS
 from submanifold.models.diffusion.samplers import Progress, Sampler
 from submanifold.models.latents import normal
 from submanifold.models.reference import GaussianReference
@@ -30,6 +33,10 @@ __all__ = ["WEIGHTINGS", "ProbabilityFlow"]
 
 _PROBES = 8
 """Directions by which `log_prob` estimates a divergence."""
+_SLACK = 1e-3
+"""Relative rounding of a level that is let through below the least."""
+_OFF_SCALE = 2.0
+"""Deviations of y above this, or below its inverse, are warned about."""
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor] | None] = {
     "edm": lambda sigma: 1 + sigma.square().reciprocal(),
@@ -42,7 +49,7 @@ the bound of the likelihood, up to how levels are drawn (Song et al. 2021, arXiv
 (Hang et al. 2023, arXiv 2303.09556); or none, but even weights in the error of what the network says."""
 
 
-class ProbabilityFlow(Model):
+class ProbabilityFlow(AskedNetwork):
     r"""The flow dy / d\sigma = (y - D(y, \sigma)) / \sigma from noise at \sigma_max to data at \sigma_min.
 
     Where D is the mean of the data given what is seen, its laws are those of noised data; other D make other flows,
@@ -57,20 +64,21 @@ class ProbabilityFlow(Model):
             [0, classes), or `classes` for points without one.
         classes: number of classes that points may be labelled with, 0 for data without labels.
         unlabelled: share of points whose label is hidden in training, so that the model knows the law of all classes
-            too (Ho & Salimans 2022, arXiv 2207.12598).
+            too (Ho & Salimans 2022, arXiv 2207.12598); where there are classes, above 0 and below 1.
         path: one of `submanifold.models.diffusion.PATHS`.
         prediction: what the network says, one of `PREDICTIONS`.
         training_levels: how noise levels are drawn in training, one of `TRAINING_LEVELS`.
         weighting: one of `WEIGHTINGS`.
-        sigma_min: the least noise level, in deviations of the data; where samplers stop.
+        sigma_min: the least noise level, in units of y; where samplers stop, and below which nothing is learned.
         sigma_max: the largest, where noised data are taken for the Gaussian of their mean and covariance.
         sampler: one of `samplers`.
         sample_steps: its steps.
         spacing: of its levels, one of `submanifold.models.diffusion.SPACINGS`.
         final_denoise: end with the denoised point, not at the least level.
         exact_dims: coordinates up to which `log_prob` is exact but for the solver, at the price of D passes; beyond,
-            its divergence is estimated along 8 directions that never change, and `log_prob_kind` is "estimate".
-        preprocess: names of the invertible maps applied first; they have to be similarities.
+            its divergence is estimated along 8 directions for each point, and `log_prob_kind` is "estimate".
+        preprocess: names of the invertible maps applied first; they have to be similarities. Without "scale" the data
+            have to have deviations of about 1 themselves: there is a warning in training where they have not.
     """
 
     networks = ("denoiser",)
@@ -102,6 +110,11 @@ class ProbabilityFlow(Model):
         super().__init__(data_shape, preprocess)
         self.classes = check_int(classes, name="classes", low=0)
         self.unlabelled = check_real(unlabelled, name="unlabelled", high=1.0)
+        if self.classes and self.unlabelled in (0.0, 1.0):
+            raise InvalidInput(
+                f"unlabelled={unlabelled!r} with classes={classes} is not accepted: give a number in (0, 1), or the "
+                f"network learns nothing of points {'without' if self.unlabelled == 0 else 'with'} a label"
+            )
         self.path = PATHS[check_choice(path, PATHS, name="path")]()
         self.prediction = check_choice(prediction, PREDICTIONS, name="prediction")
         self.training_levels = check_choice(training_levels, TRAINING_LEVELS, name="training_levels")
@@ -122,7 +135,16 @@ class ProbabilityFlow(Model):
 
     def prepare(self, x: Tensor) -> None:
         super().prepare(x)
-        self.reference.fit(self.preprocess(x).flatten(1))
+        y = self.preprocess(x).flatten(1)
+        self.reference.fit(y)
+        deviation = float(y.double().var(dim=0, correction=0).mean().sqrt())
+        if not 1 / _OFF_SCALE <= deviation <= _OFF_SCALE:
+            warnings.warn(
+                f"preprocess={list(self.preprocess.names)!r} leaves data with a deviation of {deviation:.3g}, and "
+                f"noise levels from {self.sigma_min:.4g} to {self.sigma_max:.4g} are for one near 1: samples and "
+                'log-densities may be far off, add "scale" at the end of preprocess',
+                stacklevel=2,
+            )
 
     def objectives(self) -> list[Objective]:
         parameters = list(self.network.parameters())
@@ -189,20 +211,20 @@ class ProbabilityFlow(Model):
                 more of what sets the class apart, and less variety. It needs labels.
             sampler: in place of the model's.
             steps: likewise.
-            sigma_min: likewise, in deviations of the data.
+            sigma_min: likewise, in units of y, no less than the model's.
             callback: called after each step, with points after preprocessing.
 
         Raises:
             UnfittedModel: before training.
             NonFiniteScore: where the network says something that is not a number.
-            InvalidInput: for an argument out of its range, labels of a model without classes, or guidance without
-                labels.
+            InvalidInput: for an argument out of its range, a level that the model does not know, labels of a model
+                without classes, or guidance without labels.
         """
         self.preprocess.require_fitted()
         run = self.samplers[check_choice(sampler or self.sampler, self.samplers, name="sampler")]
         levels = noise_levels(
             self.sample_steps if steps is None else steps,
-            self.sigma_min if sigma_min is None else sigma_min,
+            self._known_level(sigma_min),
             self.sigma_max,
             spacing=self.spacing,
             to_zero=self.final_denoise,
@@ -213,29 +235,8 @@ class ProbabilityFlow(Model):
         y = run(denoise, y, levels, generator=generator, callback=callback)
         return self.preprocess.inverse(y.reshape(n, *self.data_shape))
 
-    def receive_labels(self, labels: Tensor | int | None, n: int) -> Tensor | None:
-        """Labels from outside as (n,) int64 on the model's device; None stays None.
-
-        Raises:
-            InvalidInput: for labels of a model without classes, of another shape or type, or out of range.
-        """
-        if labels is None:
-            return None
-        if not self.classes:
-            raise InvalidInput("labels are given to a model without classes: give none, or build it with classes=")
-        try:
-            found = torch.as_tensor(labels, device=self.device)
-        except (TypeError, ValueError, RuntimeError):  # text, say, or lists of several lengths
-            found = torch.tensor(math.nan)
-        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-        if not whole or found.shape not in ((), (n,)) or bool(((found < 0) | (found >= self.classes)).any()):
-            raise InvalidInput(
-                f"labels={labels!r} are not accepted: give whole numbers from 0 to {self.classes - 1}, one or {n}"
-            )
-        return found.long().expand(n)
-
     def log_prob(self, x: Tensor) -> Tensor:
-        r"""Log-density of the flow at the least noise level, in nats, (n,), without gradients."""
+        r"""Log-density of the flow at the least noise level, in nats, (n,), without gradients; see `log_prob_at`."""
         return self.log_prob_at(x).log_prob
 
     def log_prob_at(
@@ -252,16 +253,21 @@ class ProbabilityFlow(Model):
         Against \log 1 / \sigma they grow with the slope D - d where the data are on a manifold: see
         `submanifold.models.diffusion.likelihood_curve`.
 
+        A divergence that is estimated is so along directions of each point's own, so that means over points have less
+        of an error than points. They are the same in every call for the first point of a batch, for the second, and so
+        on: a batch has the same estimates whenever it is scored, and a point other ones at another place.
+
         Args:
             x: points (n, *data_shape).
-            sigma_min: \sigma, in deviations of the data; that of the model if None.
+            sigma_min: \sigma, in units of y, no less than the model's; that of the model if None.
             labels: classes of the points, (n,) or one for all; None for the law of all classes.
-            tolerance: relative error of a step of the solver.
+            tolerance: relative error of a step of the solver, at the worst of the points.
             chunk_size: coordinates or directions at a time, which bounds the memory.
 
         Raises:
-            InvalidInput: for a level that is not between zero and sigma_max, or labels that cannot be.
-            NonFiniteScore: where the network says something that is not a number.
+            InvalidInput: for a level that is not between the model's least and sigma_max, labels that cannot be, or a
+                tolerance that cannot be held.
+            NonFiniteScore: where the network says something that is not a number, or has a slope that is none.
         """
         x = self.receive(x)
         given = self.receive_labels(labels, len(x))
@@ -269,12 +275,13 @@ class ProbabilityFlow(Model):
         flat = y.flatten(1).detach()
         directions = None
         if self.log_prob_kind == "estimate":
-            one = random_signs(_PROBES, flat[:1].cpu(), torch.Generator().manual_seed(0))
-            directions = one.to(flat).expand(-1, len(flat), -1)
+            like = flat.new_empty(_PROBES, self.ambient_dim, device="cpu")  # the same signs on every device
+            each = random_signs(len(flat), like, torch.Generator().manual_seed(0))  # (n, probes, D): points in turn
+            directions = each.transpose(0, 1).to(flat.device)  # (probes, n, D)
         found = flow_log_prob(
             lambda y, sigma: self._noise(y, sigma.expand(len(y)), given) / -sigma,
             flat,
-            self.sigma_min if sigma_min is None else sigma_min,
+            self._known_level(sigma_min),
             self.sigma_max,
             lambda ends: self.reference.log_prob(ends, self.sigma_max),
             directions=directions,
@@ -283,40 +290,14 @@ class ProbabilityFlow(Model):
         )
         return FlowLikelihood(found.log_prob + log_det, found.error, found.ends)
 
-    def _denoiser(
-        self, labels: Tensor | None, guidance: float, network: torch.nn.Module | None = None
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        r"""D as a function of points (n, D) and one level, (), by the model's network or another."""
-        w = check_real(guidance, name="guidance")
-        if w and labels is None:
-            raise InvalidInput(f"guidance={guidance} needs labels: give labels=, or guidance=0")
-
-        def denoise(y: Tensor, sigma: Tensor) -> Tensor:
-            each = sigma.expand(len(y))
-            D = self._denoised(y, each, labels, network)
-            return D if w == 0 else D + w * (D - self._denoised(y, each, None, network))
-
-        return denoise
-
-    def _denoised(
-        self, y: Tensor, sigma: Tensor, labels: Tensor | None, network: torch.nn.Module | None = None
-    ) -> Tensor:
-        """D at points (n, D) under noise (n,), (n, D)."""
-        at = self.path.rates(self.path.time(sigma))
-        x_t = at.scale[:, None] * y
-        return denoised_from(self.prediction, self._ask(x_t, sigma, labels, network), x_t, at)
-
-    def _noise(self, y: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        r"""(y - D) / \sigma at points (n, D) under noise (n,), (n, D), without the loss of digits of a difference."""
-        at = self.path.rates(self.path.time(sigma))
-        x_t = at.scale[:, None] * y
-        return noise_from(self.prediction, self._ask(x_t, sigma, labels), x_t, at)
-
-    def _ask(self, x_t: Tensor, sigma: Tensor, labels: Tensor | None, network: torch.nn.Module | None = None) -> Tensor:
-        """What the network says of points (n, D) under noise (n,), (n, D)."""
-        told = [x_t.reshape(-1, *self.data_shape), 0.25 * sigma.log()]
-        if self.classes:
-            unlabelled = torch.full((len(x_t),), self.classes, device=x_t.device)
-            told.append(unlabelled if labels is None else labels)
-        said: Tensor = (network or self.network)(*told)
-        return said.flatten(1)
+    def _known_level(self, sigma_min: float | None) -> float:
+        """A level to end at, by default the model's: nothing has been learned of less noise."""
+        if sigma_min is None:
+            return self.sigma_min
+        level = check_real(sigma_min, name="sigma_min", open_low=True)
+        if not (1 - _SLACK) * self.sigma_min <= level <= self.sigma_max:
+            raise InvalidInput(
+                f"sigma_min={sigma_min!r} is not accepted: give a noise level in [{self.sigma_min:.4g}, "
+                f"{self.sigma_max:.4g}], those that the model has learned"
+            )
+        return level
