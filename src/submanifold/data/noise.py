@@ -51,19 +51,17 @@ def noise_sigma(noise: float, dim: int, sample: Callable[[int, int], Array]) -> 
     return level * spread(sample) / math.sqrt(dim) if level else 0.0
 
 
-def add_noise(x: Array, noise: float, seed: int, sample: Callable[[int, int], Array]) -> Array:
-    """Points (n, *data_shape) drawn by `sample` with isotropic Gaussian noise of level `noise`; x itself at level 0.
+def add_noise(x: Array, sigma: float, seed: int) -> Array:
+    r"""Points x (n, *data_shape) with Gaussian noise of deviation \sigma in each coordinate; x itself without noise.
 
     Args:
         x: the points without noise.
-        noise: root mean square length of the noise, as a fraction of the spread of the law.
+        sigma: \sigma, such as `noise_sigma` of a level.
         seed: of the noise; the same number may be the seed of the points, from which the noise is independent.
-        sample: draws n points from a seed.
 
     Raises:
-        InvalidInput: for a negative level.
+        InvalidInput: for a negative seed.
     """
-    sigma = noise_sigma(noise, math.prod(x.shape[1:]), sample)
     if sigma == 0:
         return x
     rng = np.random.default_rng(check_int(seed, name="seed", low=0)).spawn(1)[0]

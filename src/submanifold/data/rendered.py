@@ -29,7 +29,7 @@ from scipy.special import ndtr
 
 from submanifold.checks import check_int, check_matrix, check_real
 from submanifold.data.arguments import call
-from submanifold.data.noise import add_noise
+from submanifold.data.noise import add_noise, noise_sigma
 from submanifold.errors import InvalidInput
 from submanifold.registry import Registry
 
@@ -111,7 +111,8 @@ class ImageManifold:
         Raises:
             InvalidInput: for n < 1, a negative seed, or a negative noise.
         """
-        return add_noise(self.render(self.parameters(n, seed)), noise, seed, self.sample)
+        x = self.render(self.parameters(n, seed))
+        return add_noise(x, noise_sigma(noise, x[0].size, self.sample), seed)
 
 
 IMAGE_MANIFOLDS: Registry[Callable[..., ImageManifold]] = Registry("image manifold")

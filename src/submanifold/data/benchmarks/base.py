@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submanifold.checks import check_int
-from submanifold.data.noise import add_noise
+from submanifold.data.noise import add_noise, noise_sigma
 from submanifold.registry import Registry
 
 __all__ = ["BENCHMARK", "Array", "BenchmarkManifold", "Chart"]
@@ -65,7 +65,7 @@ class BenchmarkManifold:
         """
         check_int(n, name="n")
         x = self.sampler(n, np.random.default_rng(check_int(seed, name="seed", low=0)))  # (n, D)
-        return add_noise(x, noise, seed, self.sample)
+        return add_noise(x, noise_sigma(noise, x.shape[1], self.sample), seed)
 
 
 BENCHMARK: Registry[BenchmarkManifold] = Registry("benchmark manifold")

@@ -34,7 +34,7 @@ def read_manifold(
     known = source if isinstance(source, Manifold) else manifold(source, **arguments)
     x = known.sample(n, check_int(seed, name="seed", low=0))  # (n, D)
     sigma = noise_sigma(noise, x.shape[1], known.sample)
-    return Raw(add_noise(x, noise, seed, known.sample), known.name, manifold=known, noise_sigma=sigma)
+    return Raw(add_noise(x, sigma, seed), known.name, manifold=known, noise_sigma=sigma)
 
 
 def read_benchmark(source: str, limit: int | None, *, n: int = 5000, seed: int = 0, noise: float = 0.0) -> Raw:

@@ -11,7 +11,10 @@ from torch import Tensor
 from submanifold.checks import check_choice, check_int, check_real
 from submanifold.models.diffusion.paths import PATHS, Path
 
-__all__ = ["SPACINGS", "TRAINING_LEVELS", "noise_levels"]
+__all__ = ["LEVEL_ROUNDING", "SPACINGS", "TRAINING_LEVELS", "noise_levels"]
+
+LEVEL_ROUNDING = 1e-3
+"""Relative rounding of a noise level that is let through at the ends of the range that a model knows."""
 
 _LOGIT = 3.0
 """Where a sigmoid is cut off at both ends: Jabri et al. 2022, arXiv 2212.11972, algorithm 1."""

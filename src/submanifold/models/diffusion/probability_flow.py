@@ -21,7 +21,7 @@ from submanifold.errors import InvalidInput
 from submanifold.geometry import random_signs
 from submanifold.models.base import LogProbKind, Measure, Objective
 from submanifold.models.diffusion.asked import AskedNetwork
-from submanifold.models.diffusion.levels import SPACINGS, TRAINING_LEVELS, noise_levels
+from submanifold.models.diffusion.levels import LEVEL_ROUNDING, SPACINGS, TRAINING_LEVELS, noise_levels
 from submanifold.models.diffusion.likelihood import FlowLikelihood, flow_log_prob
 from submanifold.models.diffusion.paths import PATHS, PREDICTIONS
 from submanifold.models.diffusion.samplers import Progress, Sampler
@@ -33,8 +33,6 @@ __all__ = ["WEIGHTINGS", "ProbabilityFlow"]
 
 _PROBES = 8
 """Directions by which `log_prob` estimates a divergence."""
-_SLACK = 1e-3
-"""Relative rounding of a level that is let through below the least."""
 _OFF_SCALE = 2.0
 """Deviations of y above this, or below its inverse, are warned about."""
 
@@ -295,7 +293,7 @@ class ProbabilityFlow(AskedNetwork):
         if sigma_min is None:
             return self.sigma_min
         level = check_real(sigma_min, name="sigma_min", open_low=True)
-        if not (1 - _SLACK) * self.sigma_min <= level <= self.sigma_max:
+        if not (1 - LEVEL_ROUNDING) * self.sigma_min <= level <= self.sigma_max:
             raise InvalidInput(
                 f"sigma_min={sigma_min!r} is not accepted: give a noise level in [{self.sigma_min:.4g}, "
                 f"{self.sigma_max:.4g}], those that the model has learned"

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Model
+from submanifold.models.diffusion.levels import LEVEL_ROUNDING
 
 __all__ = ["ScoreModel", "require_similarity"]
 
 Field = Callable[[Tensor, Tensor], Tensor]
 """A function of points (n, D) under noise (n,), (n, D)."""
-
-_SLACK = 1e-3
-"""Relative rounding of a level that is let through at the ends of the range."""
 
 
 def require_similarity(model: Model) -> None:
@@ -112,7 +110,7 @@ class ScoreModel(Model):
                 f"sigma has shape {tuple(level.shape)}: give a number or ({len(x)},), one for each point"
             )
         values = torch.func.debug_unwrap(level, recurse=True)
-        low, high = (1 - _SLACK) * self.sigma_min, (1 + _SLACK) * self.sigma_max
+        low, high = (1 - LEVEL_ROUNDING) * self.sigma_min, (1 + LEVEL_ROUNDING) * self.sigma_max
         if not ((values >= low) & (values <= high) & (values > 0) & values.isfinite()).all():
             low, high = self.sigma_range
             raise InvalidInput(f"sigma={sigma!r} is not accepted: give a noise level {_between(low, high)}")
