@@ -194,6 +194,13 @@ def test_settings_are_typed() -> None:
     assert given == {"a": 1, "b": 0.5, "c": [64, 64], "d": True, "e": "kan", "f": None, "g": "7", "h": "x=y"}
 
 
+def test_train_gives_a_model_as_many_latents_as_the_data_have_dimensions(points: Path, tmp_path: Path) -> None:
+    done = run("train", "autoencoder", points, "--run", tmp_path / "run", "--steps", "2")
+    assert done.exit_code == 0, done.output
+    assert "latent_dim=2, as the intrinsic dimension of the data is estimated: " in done.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["latent_dim"] == 2
+
+
 def test_train_sample_and_train_again(points: Path, tmp_path: Path) -> None:
     train = ("train", "vae", points, "--run", tmp_path / "run", "--latent-dim", "2", "--steps", "20")
     result = run(*train, "--set", "hidden=[16]")

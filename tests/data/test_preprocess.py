@@ -63,6 +63,21 @@ def test_log_det_is_that_of_the_jacobian(names: tuple[str, ...], shape: tuple[in
     torch.testing.assert_close(J_inverse @ J, torch.eye(D, dtype=x.dtype).expand(20, D, D), atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("names", [*COMPOSITIONS, ("whiten",), ("standardise", "whiten", "logit")], ids="+".join)
+@shaped
+def test_the_derivative_of_the_inverse_is_its_jacobian(names: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    module, D = fitted(names, points(shape)), math.prod(shape)
+    u = module(points(shape, seed=1, n=3)).clone()
+    found = module.inverse_derivative(u)  # (n, G, G, D / G)
+    G = shape[0] if "whiten" in names else 1
+    assert found.shape == (3, G, G, D // G)
+    assert not found.requires_grad
+    full = torch.diag_embed(found).movedim(-2, 2).reshape(3, D, D)
+    for one, point in zip(full, u, strict=True):
+        jacobian = torch.autograd.functional.jacobian(module.inverse, point).reshape(D, D)
+        assert torch.allclose(one, jacobian, rtol=1e-10, atol=1e-12)
+
+
 @composed
 def test_one_point_is_the_batch_of_one(names: tuple[str, ...]) -> None:
     x = points((2, 3, 3))

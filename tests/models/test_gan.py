@@ -326,3 +326,39 @@ def sample_of(name, X, D, seed):
     model, plan = models.create(name, (D,)), recipe(name)
     sm.fit(model, X, steps=plan.steps[0], seed=seed, device="cpu", **plan.options)
     return model.sample(2000, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_critic_of_a_distance_has_to_be_held():
+    with pytest.raises(InvalidInput, match="divergence=\"wasserstein\" with regulariser='none'"):
+        models.create("gan", (2,), divergence="wasserstein")
+    with pytest.raises(InvalidInput, match="penalty=0"):
+        models.create("wgan-gp", (2,), penalty=0)
+    assert models.create("gan", (2,), divergence="wasserstein", regulariser="spectral-norm").awareness == "aware"
+    for name in ("adversarial-autoencoder", "wae-gan", "adversarial-vae", "bigan"):
+        with pytest.raises(InvalidInput, match="penalty=0 with divergence"):
+            models.create(name, (2,), divergence="wasserstein", penalty=0)
+        with pytest.raises(InvalidInput, match="penalty=-1"):
+            models.create(name, (2,), penalty=-1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_critic_of_latents_tells_their_distance(seed):
+    """Latents N(0, 4 I) are W_1 = E|z| = 1.2533 from N(0, I) in the plane, since moving along rays is optimal.
+
+    A critic of slope s tells s W_1, and the best under the penalty \\lambda (s - 1)^2 has s = 1 + W_1 / 2 \\lambda.
+    """
+    distance = math.sqrt(math.pi / 2)
+    torch.manual_seed(seed)
+    model = models.AdversarialAutoencoder((3,), 2, divergence="wasserstein", stochastic=False, preprocess=(), hidden=())
+    with torch.no_grad():
+        model.encoder[0].weight.copy_(torch.tensor([[2.0, 0, 0], [0, 2.0, 0]]))
+        model.encoder[0].bias.zero_()
+    optimiser = torch.optim.Adam(model.critic.parameters(), 2e-3, betas=(0.5, 0.999))
+    told = []
+    for _ in range(1200):
+        terms = model.critic_loss(torch.randn(256, 3))
+        optimiser.zero_grad()
+        terms["loss"].backward()
+        optimiser.step()
+        told.append(float(10 * terms["penalty"] - terms["loss"].detach()))
+    assert np.mean(told[-200:]) == pytest.approx(distance * (1 + distance / 20), rel=0.1)

@@ -14,8 +14,8 @@ import submanifold as sm
 from submanifold import models
 from submanifold.errors import InvalidInput, UnfittedModel
 from submanifold.geometry import jacobian
+from submanifold.lens.recipes import needs_latents
 from submanifold.models import Density, EncoderDecoder, Generator, LocalScales, Model, Score
-from submanifold.models.catalogue import parameters_of
 
 N = 32  # as many points as the widest image is wide: a mix-up of the two shows
 SHAPES = [(1,), (2,), (64,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]
@@ -23,12 +23,6 @@ SHAPES = [(1,), (2,), (64,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
 def latent_dim(shape):
     return 1 if shape == (2,) else 2
-
-
-def has_latents_of_data(name):
-    """Whether it encodes, and needs to be told in how many dimensions."""
-    latents = parameters_of(name).get("latent_dim")
-    return latents is not None and latents.default is latents.empty
 
 
 LONG = (
@@ -60,7 +54,7 @@ CASES = [
     (name, shape)
     for name in models.names()
     for shape in SHAPES
-    if shape != (1,) or not has_latents_of_data(name)  # latents are fewer than coordinates
+    if shape != (1,) or not needs_latents(name)  # latents are fewer than coordinates
     if shape != (3, 32, 32) or name not in LONG
     if math.prod(shape) <= 64 or name not in SMALL
     if len(shape) == 3 or name not in IMAGES
@@ -160,9 +154,18 @@ def test_the_table_of_models_says_what_each_can_do():
         assert ("encode" in entry.capabilities) == isinstance(model, EncoderDecoder)
         assert ("scales" in entry.capabilities) == isinstance(model, LocalScales)
         assert ("log_prob" in entry.capabilities) == isinstance(model, Density) == (entry.log_prob != "none")
+        assert (entry.awareness, entry.why) == (model.awareness, model.why)
         if isinstance(model, Density):
             assert entry.measure == model.measure
             assert entry.log_prob in ("as its law", model.log_prob_kind)
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 8, 8)])
+def test_a_name_and_a_shape_make_a_model(shape):
+    for name in set(models.names()) - set(IMAGES if len(shape) == 1 else ()):
+        model = models.create(name, shape)
+        if needs_latents(name):
+            assert model.latent_dim == {(2,): 1, (1, 8, 8): 16}[shape]
 
 
 @every_case

@@ -1,14 +1,16 @@
 """The Gaussian VAE against the one case that has a closed form: with linear networks it is probabilistic PCA."""
 
 import math
+import warnings
 
 import pytest
 import torch
 from model_cases import fit_briefly, low_rank_data, make
 from scipy import stats
 
+import submanifold as sm
 from submanifold.errors import InvalidInput
-from submanifold.models import VAE
+from submanifold.models import VAE, variational
 
 D, LATENTS, SIGMA = 5, 2, 0.3
 
@@ -93,19 +95,52 @@ def test_loss_is_minus_the_elbo():
     assert float(terms["scale"]) == pytest.approx(vae.decoder_scale_value)
 
 
-@pytest.mark.parametrize("preprocess", [("scale",), ("standardise",)])
+@pytest.mark.parametrize("preprocess", [("scale",), ("standardise",), ("whiten",), ("standardise", "whiten")])
 def test_local_scales_are_those_of_the_marginal(preprocess):
     """A linear decoder makes p(x) Gaussian: the scales are the square roots of its covariance's eigenvalues."""
     vae = linear_vae(preprocess=preprocess)
-    x = points() * torch.tensor([1.0, 2.0, 3.0, 4.0, 50.0])
+    x = points() * torch.tensor([1.0, 2.0, 3.0, 4.0, 50.0]) @ torch.linalg.qr(points(D)).Q
     vae.preprocess.fit(x)
-    stretch = torch.diag(vae.preprocess.maps[0].scale)
+    A = torch.autograd.functional.jacobian(vae.preprocess.inverse, torch.zeros(D, dtype=torch.float64))
     W = vae.decoder[0].weight.detach()
-    covariance = stretch @ (W @ W.T + SIGMA**2 * torch.eye(D)) @ stretch
+    covariance = A @ (W @ W.T + SIGMA**2 * torch.eye(D)) @ A.T
+    noise = SIGMA**2 * (A @ A.T)
     expected = torch.linalg.eigvalsh(covariance).flip(0).sqrt()
     assert torch.allclose(vae.local_scales(x[:3]), expected.expand(3, D), rtol=1e-6)
     drawn = vae.sample(100_000, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(torch.cov(drawn.T), covariance, atol=0.03 * float(covariance.max()))
+    assert vae.decoder_scale_value == pytest.approx(float(noise.diagonal().mean().sqrt()))
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1.0, 1e22])
+def test_units_whose_squares_single_precision_cannot_hold(unit):
+    x = unit * low_rank_data((D,), 200).double()
+    vae = VAE((D,), LATENTS, hidden=(16,), decoder_scale=0.5 * unit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # data that vary little beside their size
+        sm.fit(vae, x, steps=20, progress=False)
+    assert vae.decoder_scale_value == pytest.approx(0.5 * unit, rel=1e-5)
+    scales = vae.local_scales(x[:4].float()) / unit
+    assert torch.allclose(scales[:, LATENTS:], torch.tensor(0.5).double(), rtol=1e-5)
+    assert float(vae.sample(500).double().std() / unit) == pytest.approx(float(x.std() / unit), rel=0.5)
+
+
+def test_many_points_are_scored_without_the_graph_of_all_and_with_the_same_gradient(monkeypatch):
+    vae, x = fit_briefly(make("vae", (D,)), points().float(), steps=5), points().float()
+    monkeypatch.setattr(variational, "_BUDGET", 64 * D * 10)  # ten at a time
+
+    def scored():
+        at = x.clone().requires_grad_()
+        held = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):
+            total = vae.log_prob(at).sum()
+        return sum(held), torch.autograd.grad(total, [at, *vae.parameters()])
+
+    few, again = scored()
+    monkeypatch.setattr(variational, "checkpoint", lambda function, *inputs, **_: function(*inputs))
+    many, kept = scored()
+    assert few < many / 10
+    assert all(torch.equal(one, other) for one, other in zip(again, kept, strict=True))
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 255.0])

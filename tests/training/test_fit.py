@@ -14,7 +14,7 @@ from training_toys import Adversaries, ClosedForm, NoisyCoder, TwoStages, toy_da
 
 from submanifold.data import Dataset
 from submanifold.errors import InvalidInput
-from submanifold.models import GaussianMixture, Model, Objective
+from submanifold.models import GaussianMixture, Model, Objective, Stage, create
 from submanifold.training import fit, source
 from submanifold.training.sampler import Batches
 
@@ -177,7 +177,7 @@ def test_a_map_larger_than_memory_is_transformed_batch_by_batch(tmp_path, monkey
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     monkeypatch.setattr(source, "_spare_memory", lambda: 400)
     points = source.open_points(mapped, (4,), torch.device("cpu"), torch.float32)
-    latents = source.apply(lambda batch: 2 * batch[:, :3], points)
+    latents = source.apply(Stage("half", transform=lambda batch: 2 * batch[:, :3]), points, torch.nn.Module())
     assert isinstance(latents, source.MappedPoints)
     rows = torch.tensor([400, 3, 3, 77])
     assert np.array_equal(latents.batch(rows).numpy(), 2 * x[[400, 3, 3, 77], :3])
@@ -269,3 +269,79 @@ def test_data_that_are_refused():
 def test_importing_is_light():
     code = "import sys, submanifold.training; assert not {'torch', 'accelerate', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Moving(Model):
+    """Two stages; the coder of the first has running statistics and units that drop out."""
+
+    def __init__(self, data_shape):
+        super().__init__(data_shape)
+        self.coder = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5))
+        self.law = torch.nn.Linear(3, 1)
+        self.modes = set()
+
+    def code_loss(self, x):
+        return self.coder(x).square().mean()
+
+    def law_loss(self, z):
+        self.modes.add((self.coder.training, self.law.training, torch.is_grad_enabled()))
+        return self.law(z).square().mean()
+
+    def joint_loss(self, x):
+        return self.law_loss(self.coder(x))
+
+    def stages(self):
+        law = list(self.law.parameters())
+        return [
+            Stage("code", [Objective("code", list(self.coder.parameters()), self.code_loss)]),
+            Stage("law", [Objective("law", law, self.law_loss)], transform=self.coder),
+            Stage("joint", [Objective("joint", law, self.joint_loss)]),
+        ]
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_parts_that_a_stage_leaves_as_they_are_are_in_evaluation_mode(tmp_path, monkeypatch, mapped):
+    x = toy_data(300, 4)
+    if mapped:
+        np.save(tmp_path / "x.npy", x.numpy())
+        monkeypatch.setattr(source, "_spare_memory", lambda: 400)
+        x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    torch.manual_seed(0)
+    model = Moving((4,))
+    after = {}
+
+    def look(event):
+        after.setdefault(event.stage, {key: value.clone() for key, value in model.coder.state_dict().items()})
+
+    fit(model, x, steps=5, batch_size=32, held_out=0, callbacks=[look], progress=False)
+    assert not torch.equal(after["code"]["1.running_mean"], torch.zeros(3))
+    assert all(torch.equal(after["code"][key], value) for key, value in model.coder.state_dict().items())
+    assert {modes[:2] for modes in model.modes} == {(False, True)}
+    assert not any(part.training for part in model.modules())
+
+
+@pytest.mark.parametrize("name", ["wae-mmd", "gmmn", "mmd-gan"])
+@pytest.mark.parametrize("n", [4, 12])
+def test_laws_of_few_points_are_compared(name, n):
+    torch.manual_seed(0)
+    records = fit(create(name, (2,), hidden=(8,)), toy_data(n, 2), steps=5, progress=False).records
+    assert all(math.isfinite(record["held_out_loss"]) for record in records)
+    assert {len(part) for part in Dataset(toy_data(4, 2).numpy()).split(0.1)} == {2}
+
+
+@pytest.mark.parametrize("name", ["image-flow", "vq-vae", "vampprior-vae", "realnvp"])
+def test_training_goes_on_from_where_a_model_is(name):
+    """What is set by data at the beginning of training is set once: a step of no length changes nothing."""
+    if name == "realnvp":
+        name, options = "image-flow", {"coupling": "affine"}
+    else:
+        options = {}
+    torch.manual_seed(0)
+    model, x = create(name, (1, 4, 4), hidden=(16,), **options), toy_data(200, 16).reshape(-1, 1, 4, 4)
+    fit(model, x, steps=30, learning_rate=3e-3, progress=False)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fit(model, x, steps=1, learning_rate=1e-30, seed=1, held_out=0, progress=False)
+    for key, value in model.named_parameters():
+        assert torch.allclose(value, before[key], rtol=0, atol=1e-20), key
+    if name == "vq-vae":  # codes are running means, which a step of the batch moves by a hundredth
+        assert torch.allclose(model.codebooks, before["codebooks"], atol=0.2)

@@ -19,7 +19,9 @@ Source = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps per model.")]
-Latent = Annotated[int | None, typer.Option(min=1, help="Latent dimension.")]
+Latent = Annotated[
+    int | None, typer.Option(min=1, help="Latent dimension; by default the estimated intrinsic dimension.")
+]
 Limit = Annotated[int | None, typer.Option(min=2, help="Look at no more than this many points.")]
 Assignments = Annotated[
     list[str] | None,

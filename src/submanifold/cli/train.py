@@ -27,12 +27,21 @@ def train(
     """Train a model and keep it in a folder."""
     import torch
 
-    from submanifold import data, models, training
+    from submanifold import data, dimension, models, training
+    from submanifold.lens.recipes import latents_for, needs_latents
 
     given: dict[str, Any] = settings(set_ or [])
     if latent_dim is not None:
         given["latent_dim"] = latent_dim
     points = data.load(source, limit=limit)
+    if model in models.names() and needs_latents(model) and "latent_dim" not in given:
+        found = dimension.estimate(points, seed=seed)
+        given["latent_dim"] = latents_for(points, found)
+        low, high = found.interval
+        note(
+            f"latent_dim={given['latent_dim']}, as the intrinsic dimension of the data is estimated: "
+            f"{found.dimension:.3g} [{low:.3g}, {high:.3g}]; --latent-dim sets it"
+        )
     torch.manual_seed(seed)
     fresh = models.create(model, points.data_shape, **given)
     options = {} if steps is None else {"steps": steps}

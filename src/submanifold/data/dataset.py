@@ -15,7 +15,7 @@ from submanifold.errors import InvalidInput
 if TYPE_CHECKING:
     from submanifold.data.manifolds import Manifold
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "split_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +80,24 @@ class Dataset:
         return replace(self, x=self.x[index], labels=None if self.labels is None else self.labels[index])
 
     def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Shuffle and split into (rest, held out), the latter holding `fraction` of the points, one at least."""
-        check_real(fraction, name="fraction", high=1.0)
-        order = np.random.default_rng(seed).permutation(len(self))
-        n_held = min(max(round(fraction * len(self)), 1), len(self) - 1)
-        return self.take(np.sort(order[n_held:])), self.take(np.sort(order[:n_held]))
+        """Shuffle and split into (rest, held out), see `split_rows`."""
+        rest, held = split_rows(len(self), fraction, seed)
+        return self.take(rest), self.take(held)
 
     def subsample(self, n: int, *, seed: int = 0) -> Dataset:
         """At most `n` points, drawn without replacement."""
         if check_int(n, name="n") >= len(self):
             return self
         return self.take(np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False)))
+
+
+def split_rows(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of a shuffled split into (rest, held out), sorted; the latter are a `fraction` of them.
+
+    At least one is on either side, and of four or more two are: one point has no law to compare with another.
+    """
+    check_real(fraction, name="fraction", high=1.0)
+    order = np.random.default_rng(seed).permutation(n)
+    least = 2 if n >= 4 else 1
+    n_held = min(max(round(fraction * n), least), n - least)
+    return np.sort(order[n_held:]), np.sort(order[:n_held])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ _OFF = 1e-2
 
 class Map(nn.Module, ABC):
     """One map; its statistics are buffers of fixed size."""
+
+    mixes_features: ClassVar[bool] = False
+    """Whether coordinates reach others: all those of a vector, or the channels of a pixel."""
 
     def __init__(self, data_shape: Sequence[int]) -> None:
         super().__init__()
@@ -126,6 +130,7 @@ class Whiten(Map):
     direction of which the deviation is below 10^{-3} of the largest hardly varies, and is divided by that instead.
     """
 
+    mixes_features = True
     mean: Tensor
     directions: Tensor
     deviations: Tensor

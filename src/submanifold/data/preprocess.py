@@ -112,6 +112,21 @@ class Preprocess(nn.Module):
             u = step.inverse(u)
         return u
 
+    def inverse_derivative(self, u: Tensor) -> Tensor:
+        r"""dT^{-1}/du at u, without a graph, (n, G, G, D / G), of the only coordinates that reach each other.
+
+        Maps move each coordinate by itself, or mix the features at each place (coordinates of a vector, channels of a
+        pixel): entry (b, a, p) is that of feature b by feature a, both at the p-th place. Where no map mixes there is
+        one feature, G = 1, and each coordinate is a place of its own.
+        """
+        G = self.data_shape[0] if any(step.mixes_features for step in self._steps) else 1
+        each = torch.eye(G, device=u.device, dtype=u.dtype)  # output feature b, at all places at once
+        picks = each.reshape(G, 1, G, 1).expand(G, len(u), G, u[0].numel() // G).reshape(G, *u.shape)
+        with torch.enable_grad():
+            at = u.detach().requires_grad_()
+            (rows,) = torch.autograd.grad(self.inverse(at), at, picks if G > 1 else picks[0], is_grads_batched=G > 1)
+        return rows.reshape(G, len(u), G, -1).movedim(0, 1)
+
     def inverse_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds of T^{-1} on boxes, (n, *data_shape) each, in exact arithmetic."""
         self.require_fitted()

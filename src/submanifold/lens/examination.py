@@ -35,7 +35,7 @@ from submanifold.lens.outcome import Cell, ModelCard, Panel, Report
 from submanifold.lens.overfitting import manifold_overfitting
 from submanifold.lens.panels import clouds, samples_figure, training_figure
 from submanifold.lens.quality import sample_quality
-from submanifold.lens.recipes import LARGE, recipe
+from submanifold.lens.recipes import LARGE, latents_for, recipe
 from submanifold.lens.words import headline
 from submanifold.models.base import Density, EncoderDecoder, Factored, Generator, LatentLaw, Model, Score
 from submanifold.models.persistence import save
@@ -144,7 +144,7 @@ def examine(
         dimension = estimate(train, labels=train.labels, seed=seed)
         # fitted models come from elsewhere: what they were trained on is not known
         view = setting(held_out, train, dim=dimension.largest, trained_on=bool(plans), seed=seed)
-    latent = _latent_dim(dimension, data) if latent_dim is None else latent_dim
+    latent = latents_for(data, dimension) if latent_dim is None else latent_dim
 
     trained: dict[str, Model] = dict(models) if isinstance(models, Mapping) else {}
     for name, model in trained.items():
@@ -230,10 +230,6 @@ def _key(*parts: Any) -> str:
 def _is_repairable(model: Model) -> bool:
     """Whether the model has a decoder of its own and a law of latents that was not fitted to the data."""
     return isinstance(model, EncoderDecoder) and isinstance(model, LatentLaw) and not isinstance(model, Factored)
-
-
-def _latent_dim(dimension: DimensionEstimate, data: Dataset) -> int:
-    return int(min(max(1, dimension.rounded), data.ambient_dim - 1))
 
 
 def _card(

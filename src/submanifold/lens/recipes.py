@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from submanifold.data.dataset import Dataset
+from submanifold.dimension import DimensionEstimate
 from submanifold.models import Autoencoder, Flow, TwoStep
 from submanifold.models.base import Model
 from submanifold.models.catalogue import create, parameters_of
 from submanifold.models.registry import PRESETS
 
-__all__ = ["LARGE", "RECIPES", "Recipe", "recipe"]
+__all__ = ["LARGE", "RECIPES", "Recipe", "latents_for", "needs_latents", "recipe"]
 
 
 LARGE = 256
@@ -52,12 +53,23 @@ class Recipe:
         return create(self.name, data.data_shape, **_arguments(self.name, data, latent_dim))
 
 
+def needs_latents(name: str) -> bool:
+    """Whether the model `name` has as many latents as data have dimensions; generators of noise have many more."""
+    model, options = PRESETS[name].model, PRESETS[name].options
+    of_data = hasattr(model, "encode") or not hasattr(model, "decode")
+    return of_data and "latent_dim" in parameters_of(name) and "latent_dim" not in options
+
+
+def latents_for(data: Dataset, dimension: DimensionEstimate) -> int:
+    """How many latents data of an estimated intrinsic dimension are given: that, rounded, and below D."""
+    return int(min(max(1, dimension.rounded), data.ambient_dim - 1))
+
+
 def _arguments(name: str, data: Dataset, latent_dim: int) -> dict[str, Any]:
     """What `create` has to be told besides the shape of the data."""
     preset, accepted = PRESETS[name], parameters_of(name)
     arguments: dict[str, Any] = {}
-    latents = accepted.get("latent_dim")
-    if latents is not None and latents.default is latents.empty and "latent_dim" not in preset.options:
+    if needs_latents(name):
         arguments["latent_dim"] = latent_dim
     preprocess = preset.options.get("preprocess", accepted["preprocess"].default if "preprocess" in accepted else None)
     exact = (

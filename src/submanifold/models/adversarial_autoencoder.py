@@ -14,8 +14,8 @@ from torch import Tensor
 from submanifold import nn
 from submanifold.checks import check_choice, check_real
 from submanifold.models.base import Objective
-from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_network
-from submanifold.models.latents import CodingModel, FittedLatents, NormalLatents
+from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_loss, critic_network
+from submanifold.models.latents import CodingModel, FittedLatents, NormalLatents, number_of_latents
 from submanifold.models.mixture import GaussianMixture
 from submanifold.models.posteriors import GaussianPosterior, gaussian_kl
 from submanifold.models.registry import preset, register
@@ -38,8 +38,9 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         divergence: what the critic measures, a key of `submanifold.models.critics.DIVERGENCES`.
+        penalty: weight of the critic's gradient penalty; by default 10 with "wasserstein", which needs one, and else 0.
         weight: \lambda.
         stochastic: whether latents of a point are random.
         critic_hidden: widths of the critic's hidden layers.
@@ -58,9 +59,10 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         divergence: str = "non-saturating",
+        penalty: float | None = None,
         weight: float = 1.0,
         stochastic: bool = True,
         critic_hidden: Sequence[int] = (128, 128),
@@ -69,17 +71,19 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
+        d = number_of_latents(latent_dim, data_shape)
         super().__init__(
             data_shape,
-            latent_dim,
+            d,
             hidden=hidden,
             network=network,
             preprocess=preprocess,
             full_latent=full_latent,
-            features=2 * latent_dim if stochastic else latent_dim,
+            features=2 * d if stochastic else d,
         )
         self.posterior = GaussianPosterior(self.latent_dim) if stochastic else None
         self.divergence = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
+        self.penalty = self.divergence.penalty(penalty)
         self.weight = check_real(weight, name="weight")
         given = nn.network_for({} if is_named(network) else network, "critic", self.networks)
         self.critic = critic_network(given, (self.latent_dim,), critic_hidden, level=self.divergence.level)
@@ -99,11 +103,11 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         deceit = self.divergence.generator_loss(self.critic(z))
         return {"loss": reconstruction + self.weight * deceit, "reconstruction": reconstruction.detach()}
 
-    def critic_loss(self, x: Tensor) -> Tensor:
-        """What the critic minimises: it tells N(0, I) from the latents of data, ()."""
+    def critic_loss(self, x: Tensor) -> dict[str, Tensor]:
+        """What the critic minimises, and the penalty in it if any, each (): it tells N(0, I) from latents of data."""
         with torch.no_grad():
             z = self._draw(self.preprocess(x))
-        return self.divergence.critic_loss(self.critic(torch.randn_like(z)), self.critic(z))
+        return critic_loss(self.divergence, self.critic, torch.randn_like(z), z, penalty=self.penalty)
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents, (n, latent_dim): f(x), or the means of random ones."""
@@ -130,9 +134,10 @@ class AdversarialVAE(FittedLatents):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         beta: weight of the KL-divergence.
         divergence: what the critic measures, a key of `submanifold.models.critics.DIVERGENCES`.
+        penalty: weight of the critic's gradient penalty; by default 10 with "wasserstein", which needs one, and else 0.
         weight: of the critic's term.
         components: Gaussians of the law of latents, or "auto".
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
@@ -150,10 +155,11 @@ class AdversarialVAE(FittedLatents):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         beta: float = 1e-6,
         divergence: str = "hinge",
+        penalty: float | None = None,
         weight: float = 0.1,
         components: int | Literal["auto"] = "auto",
         hidden: Sequence[int] = (128, 128),
@@ -161,18 +167,20 @@ class AdversarialVAE(FittedLatents):
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
+        d = number_of_latents(latent_dim, data_shape)
         super().__init__(
             data_shape,
-            latent_dim,
+            d,
             hidden=hidden,
             network=network,
             preprocess=preprocess,
             full_latent=full_latent,
-            features=2 * latent_dim,
+            features=2 * d,
         )
         self.posterior = GaussianPosterior(self.latent_dim)
         self.beta = check_real(beta, name="beta")
         self.divergence = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
+        self.penalty = self.divergence.penalty(penalty)
         self.weight = check_real(weight, name="weight")
         given = nn.network_for(network, "critic", self.networks)
         self.critic = critic_network(given, self.data_shape, hidden, level=self.divergence.level)
@@ -197,12 +205,12 @@ class AdversarialVAE(FittedLatents):
             "kl": kl.detach(),
         }
 
-    def critic_loss(self, x: Tensor) -> Tensor:
-        """What the critic minimises: it tells data from reconstructions, ()."""
+    def critic_loss(self, x: Tensor) -> dict[str, Tensor]:
+        """What the critic minimises, and the penalty in it if any, each (): it tells data from reconstructions."""
         y = self.preprocess(x)
         with torch.no_grad():
             decoded, _ = self._reconstruct(y)
-        return self.divergence.critic_loss(self.critic(y), self.critic(decoded))
+        return critic_loss(self.divergence, self.critic, y, decoded, penalty=self.penalty)
 
     def encode(self, x: Tensor) -> Tensor:
         """The means of the latents, (n, latent_dim)."""

@@ -32,7 +32,7 @@ class Autoencoder(CodingModel):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
         network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
             your own in place of `networks`, see `submanifold.nn.given`.
@@ -47,7 +47,7 @@ class Autoencoder(CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         hidden: Sequence[int] = (128, 128),
         network: NetworkLike = "auto",
@@ -85,7 +85,7 @@ class RegularisedAutoencoder(FittedLatents):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         corruption: \sigma, the noise on what is encoded, in preprocessed units.
         contraction: \kappa.
         latent_penalty: \beta.
@@ -101,7 +101,7 @@ class RegularisedAutoencoder(FittedLatents):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         corruption: float = 0.0,
         contraction: float = 0.0,

@@ -179,6 +179,7 @@ class Stage:
     before the first step: it fits preprocessing, or a whole law that has a closed form. `finish` sees the held-out
     data, untransformed, after the last step. Without objectives a stage is over when it is prepared. A `labelled`
     stage is one whose transform is called with the classes of the points too, (n,) int64, or None where data have none.
+    Parts of the model that have parameters, none of which an objective moves, are in evaluation mode throughout.
     """
 
     name: str
@@ -230,7 +231,8 @@ class Model(nn.Module):
     Attributes:
         family: the family of models it belongs to, in the field's words.
         awareness: "unaware", "aware", or "n/a": whether, in the nonparametric regime, it can learn a distribution on an
-            unknown manifold (Loaiza-Ganem et al. 2024, arXiv 2404.02954, section 3.4).
+            unknown manifold (Loaiza-Ganem et al. 2024, arXiv 2404.02954, section 3.4). Of a class it is that of a model
+            with its defaults.
         why: the reason, in one sentence.
         networks: what its networks are called in `network=`; a module there is for the only one, or a mapping names one
             for each. Those of a model that is made of others are, in the class, those which it has by default, and in
@@ -239,8 +241,8 @@ class Model(nn.Module):
     """
 
     family: ClassVar[str] = ""
-    awareness: ClassVar[Awareness] = "n/a"
-    why: ClassVar[str] = ""
+    awareness: Awareness = "n/a"
+    why: str = ""
     networks: tuple[str, ...] = ()
     sized_by_data: ClassVar[tuple[str, ...]] = ()
 

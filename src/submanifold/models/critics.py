@@ -15,12 +15,21 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils import parametrizations
 
+from submanifold.checks import check_real
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_upper_bound
 from submanifold.nn import KANLinear, encoder
 from submanifold.nn.given import OneNetwork, is_given, name_of
 
-__all__ = ["ADVERSARIAL_BETAS", "DIVERGENCES", "Divergence", "critic_network", "gradient_penalty", "normalise_spectrum"]
+__all__ = [
+    "ADVERSARIAL_BETAS",
+    "DIVERGENCES",
+    "Divergence",
+    "critic_loss",
+    "critic_network",
+    "gradient_penalty",
+    "normalise_spectrum",
+]
 
 ADVERSARIAL_BETAS = (0.5, 0.999)
 """Decay rates of Adam for games: what a player did some steps ago is of little use (Radford et al. 2016)."""
@@ -36,6 +45,7 @@ class Divergence:
         estimates: what the best critic tells, in a word.
         estimate: that quantity from the critic's loss; from below, since no critic is the best one.
         level: whether it matters to the game what constant is added to all scores.
+        steep: whether a critic does the better the steeper it is, so that something has to hold its slope.
     """
 
     critic_loss: Callable[[Tensor, Tensor], Tensor]
@@ -43,6 +53,22 @@ class Divergence:
     estimates: str
     estimate: Callable[[Tensor], Tensor]
     level: bool = True
+    steep: bool = False
+
+    def penalty(self, weight: float | None) -> float:
+        """The weight of a `gradient_penalty`; where none is given 10 (Gulrajani et al. 2017) if one is needed, or 0.
+
+        Raises:
+            InvalidInput: for a negative weight, or 0 where a penalty is needed.
+        """
+        if weight is None:
+            return 10.0 if self.steep else 0.0
+        if self.steep and weight == 0:
+            raise InvalidInput(
+                f'penalty={weight!r} with divergence="wasserstein" is not accepted: a critic whose slope nothing holds '
+                "tells no distance, give a number above 0"
+            )
+        return check_real(weight, name="penalty")
 
 
 DIVERGENCES: dict[str, Divergence] = {
@@ -64,6 +90,7 @@ DIVERGENCES: dict[str, Divergence] = {
         estimates="wasserstein",
         estimate=lambda loss: -loss,
         level=False,
+        steep=True,
     ),
 }
 r"""Games by name.
@@ -133,6 +160,26 @@ def gradient_penalty(
     together = torch.cat([slope.flatten(1) for slope in slopes], dim=1)
     excess: Tensor = torch.linalg.vector_norm(together, dim=1) - 1
     return (excess.relu() if one_sided else excess).square().mean()
+
+
+def critic_loss(
+    divergence: Divergence,
+    critic: Callable[..., Tensor],
+    real: Tensor | Sequence[Tensor],
+    fake: Tensor | Sequence[Tensor],
+    *,
+    penalty: float,
+) -> dict[str, Tensor]:
+    """What a critic minimises, with its `gradient_penalty` if that has a weight, which is told too, each ().
+
+    `real` and `fake` are points, or the arguments of a critic of several.
+    """
+    scores = (critic(points) if isinstance(points, Tensor) else critic(*points) for points in (real, fake))
+    loss = divergence.critic_loss(*scores)
+    if not penalty:
+        return {"loss": loss}
+    excess = gradient_penalty(critic, real, fake)
+    return {"loss": loss + penalty * excess, "penalty": excess.detach()}
 
 
 class _Sharpened(nn.Module):

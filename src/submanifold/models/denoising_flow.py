@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from submanifold.checks import check_int, check_ints, check_real
 from submanifold.models import _zuko
-from submanifold.models.base import Awareness
 from submanifold.models.flow import Flow
-from submanifold.models.latents import check_latent_dim, normal
+from submanifold.models.latents import check_latent_dim, normal, number_of_latents
 from submanifold.models.registry import register
 from submanifold.nn.given import NetworkLike, is_named
 
@@ -54,7 +52,7 @@ class DenoisingFlow(Flow):
 
     Args:
         data_shape: (D,) or (channels, height, width), flattened.
-        latent_dim: d, below D.
+        latent_dim: d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         sigma: the noise.
         reconstruction: \lambda, the weight of the squared error in units of y.
         kind: as of `Flow`; training has to invert the maps, which is slow for autoregressive ones.
@@ -64,13 +62,13 @@ class DenoisingFlow(Flow):
     """
 
     family = "denoising normalizing flow"
-    awareness: ClassVar[Awareness] = "aware"
+    awareness = "aware"
     why = "it samples on a manifold, with the law of the data if noise is small, across it, and told apart by T"
 
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         sigma: float = 0.1,
         reconstruction: float = 100.0,
@@ -90,12 +88,12 @@ class DenoisingFlow(Flow):
             bins=bins,
             preprocess=preprocess,
         )
-        self.latent_dim = check_latent_dim(latent_dim, self.ambient_dim)
+        self.latent_dim = check_latent_dim(number_of_latents(latent_dim, data_shape), self.ambient_dim)
         self.sigma = check_real(sigma, name="sigma", open_low=True)
         self.reconstruction = check_real(reconstruction, name="reconstruction")
         self.law = _zuko.transforms(
             "spline-autoregressive",
-            latent_dim,
+            self.latent_dim,
             layers=transforms,
             hidden=check_ints(hidden, name="hidden"),
             bins=bins,

@@ -32,7 +32,7 @@ class DiscreteVAE(VariationalAutoencoder):
 
     Args:
         data_shape: (D,) or (channels, height, width), of values on evenly spaced levels.
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         likelihood: "logistic", or "categorical", with a probability for each level.
         levels: most levels that a "categorical" law has room for.
         posterior, prior, components, beta, importance_samples, hidden, network, full_latent: see `VAE`.
@@ -49,7 +49,7 @@ class DiscreteVAE(VariationalAutoencoder):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         likelihood: str = "logistic",
         levels: int = 256,

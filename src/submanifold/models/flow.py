@@ -45,7 +45,7 @@ class Flow(ExactLikelihood):
     """
 
     family = "normalizing flow"
-    awareness: ClassVar[Awareness] = "unaware"
+    awareness: Awareness = "unaware"
     why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
 
     context: ClassVar[int] = 0

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_real
-from submanifold.models.base import Objective, check_batch
+from submanifold.errors import InvalidInput
+from submanifold.models.base import Awareness, Objective, check_batch
 from submanifold.models.critics import DIVERGENCES, critic_network, gradient_penalty, normalise_spectrum
 from submanifold.models.latents import NormalLatents, normal
 from submanifold.models.registry import preset, register
@@ -137,7 +138,7 @@ class GAN(_Game):
     Args:
         data_shape: (D,) or (channels, height, width).
         latent_dim: number of latents d; by default D, or for D > 8 the larger of 8 and 2 \lfloor \sqrt{D} \rfloor.
-        divergence: "non-saturating", "hinge" or "wasserstein".
+        divergence: "non-saturating", "hinge" or "wasserstein", which needs a regulariser.
         regulariser: of the critic: "none", "gradient-penalty" (Gulrajani et al. 2017, arXiv 1704.00028), or
             "spectral-norm" (Miyato et al. 2018, arXiv 1802.05957).
         penalty: weight of the gradient penalty.
@@ -146,10 +147,13 @@ class GAN(_Game):
         network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
             your own in place of `networks`, see `submanifold.nn.given`.
         preprocess: names of the invertible maps applied first.
+
+    Raises:
+        InvalidInput: for arguments that are not accepted, or not together.
     """
 
     family = "generative adversarial network"
-    awareness = "unaware"
+    awareness: Awareness = "unaware"
     why = "its divergence is constant between laws on manifolds that do not meet, although its law has any dimension"
 
     def __init__(
@@ -179,6 +183,14 @@ class GAN(_Game):
             preprocess=preprocess,
         )
         self.divergence = chosen
+        if divergence == "wasserstein":
+            self.awareness, self.why = "aware", WEAK
+            if self.regulariser == "none" or (self.regulariser == "gradient-penalty" and not self.penalty):
+                raise InvalidInput(
+                    f'divergence="wasserstein" with regulariser={regulariser!r} and penalty={penalty!r} is not '
+                    "accepted: a critic whose slope nothing holds tells no distance, give "
+                    'regulariser="gradient-penalty" and a penalty above 0, or "spectral-norm"'
+                )
 
     def generator_loss(self, x: Tensor) -> Tensor:
         """What the generator minimises, ()."""

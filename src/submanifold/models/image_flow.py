@@ -42,7 +42,8 @@ class ImageFlow(ExactLikelihood):
     At each scale blocks of 2 x 2 pixels become channels, some steps of normalised activations, 1x1 convolution and
     coupling follow (`submanifold.models.bijections`), and half of the channels, standardised given the other
     half, become part of u; the other half goes on to the next scale (Dinh et al. 2017, arXiv 1605.08803, section 3.6;
-    Kingma & Dhariwal 2018, arXiv 1807.03039). `prepare` gives every normalisation mean 0 and variance 1 on the data.
+    Kingma & Dhariwal 2018, arXiv 1807.03039). The first `prepare` gives every normalisation mean 0 and variance 1 on
+    the data; later ones leave them as they are.
 
     Args:
         data_shape: (channels, height, width), height and width even.

@@ -15,7 +15,7 @@ from submanifold import nn
 from submanifold.checks import check_choice, check_int, check_ints, check_real
 from submanifold.errors import InvalidInput
 from submanifold.models.base import Objective
-from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_network, gradient_penalty
+from submanifold.models.critics import ADVERSARIAL_BETAS, DIVERGENCES, critic_loss, critic_network
 from submanifold.models.latents import CodingModel, NormalLatents, normal
 from submanifold.models.posteriors import gaussian_log_prob
 from submanifold.models.registry import register
@@ -70,9 +70,9 @@ class BiGAN(NormalLatents, CodingModel):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         divergence: what the critic measures, a key of `submanifold.models.critics.DIVERGENCES`.
-        penalty: weight of the critic's gradient penalty.
+        penalty: weight of the critic's gradient penalty, above 0 with "wasserstein".
         reconstruction: \rho; 0 leaves the inverse to the critic alone.
         critic_steps: steps of the critic for one of encoder and decoder.
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
@@ -91,7 +91,7 @@ class BiGAN(NormalLatents, CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         divergence: str = "wasserstein",
         penalty: float = 10.0,
@@ -106,7 +106,7 @@ class BiGAN(NormalLatents, CodingModel):
             data_shape, latent_dim, hidden=hidden, network=network, preprocess=preprocess, full_latent=full_latent
         )
         self.divergence = DIVERGENCES[check_choice(divergence, DIVERGENCES, name="divergence")]
-        self.penalty = check_real(penalty, name="penalty")
+        self.penalty = self.divergence.penalty(penalty)
         self.reconstruction = check_real(reconstruction, name="reconstruction")
         self.critic_steps = check_int(critic_steps, name="critic_steps")
         given = nn.network_for(network, "critic", self.networks)
@@ -130,15 +130,13 @@ class BiGAN(NormalLatents, CodingModel):
         return {"loss": deceit + self.reconstruction * error, "reconstruction": error.detach()}
 
     def critic_loss(self, x: Tensor) -> dict[str, Tensor]:
-        """What the critic minimises, and the penalty in it, each (): it tells pairs of data from pairs of latents."""
+        """What the critic minimises, and the penalty in it if any, each (): it tells the two kinds of pairs apart."""
         y = self.preprocess(x)
         with torch.no_grad():
             z = self.encoder(y)
             noise = torch.randn_like(z)
             made = self.decoder(noise)
-        loss = self.divergence.critic_loss(self.critic(y, z), self.critic(made, noise))
-        penalty = gradient_penalty(self.critic, (y, z), (made, noise))
-        return {"loss": loss + self.penalty * penalty, "penalty": penalty.detach()}
+        return critic_loss(self.divergence, self.critic, (y, z), (made, noise), penalty=self.penalty)
 
 
 @register("avb")
@@ -157,7 +155,7 @@ class AVB(NormalLatents, CodingModel):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         noise_dim: coordinates of \epsilon.
         hidden: widths of the hidden layers of the encoder, and of the critic; the decoder mirrors them.
         network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
@@ -177,7 +175,7 @@ class AVB(NormalLatents, CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         noise_dim: int = 16,
         hidden: Sequence[int] = (128, 128),

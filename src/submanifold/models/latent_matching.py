@@ -34,7 +34,7 @@ class WassersteinAutoencoder(NormalLatents, CodingModel):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         discrepancy: "mmd", "sliced" or "sinkhorn", see `submanifold.transport`.
         weight: \lambda.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
@@ -51,7 +51,7 @@ class WassersteinAutoencoder(NormalLatents, CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         discrepancy: str = "mmd",
         weight: float = 1.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from submanifold import nn
 from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
 from submanifold.geometry import interval_bounds, lipschitz_upper_bound
-from submanifold.models.base import Model, Stage
+from submanifold.models.base import Model, Stage, check_data_shape
 from submanifold.models.mixture import GaussianMixture
 from submanifold.nn.given import NetworkLike
 
@@ -26,7 +27,18 @@ __all__ = [
     "NormalLatents",
     "check_latent_dim",
     "normal",
+    "number_of_latents",
 ]
+
+
+def number_of_latents(latent_dim: int | None, data_shape: Sequence[int]) -> int:
+    r"""`latent_dim` or, where that is None, the smaller of 2 \lfloor \sqrt{D} \rfloor and D - 1.
+
+    That is enough for what images are known to vary in (16 for 8 x 8 pixels, 56 for 28 x 28), and says nothing of the
+    data at hand; their intrinsic dimension, see `submanifold.dimension.estimate`, does.
+    """
+    D = math.prod(check_data_shape(data_shape))
+    return check_int(max(1, min(D - 1, 2 * math.isqrt(D))) if latent_dim is None else latent_dim, name="latent_dim")
 
 
 def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = False) -> int:
@@ -125,7 +137,7 @@ class CodingModel(LatentModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None,
         *,
         hidden: Sequence[int],
         network: NetworkLike,
@@ -135,7 +147,8 @@ class CodingModel(LatentModel):
         outputs: int = 1,
     ) -> None:
         super().__init__(data_shape, preprocess)
-        self.latent_dim = check_latent_dim(latent_dim, self.ambient_dim, full_latent=full_latent)
+        d = number_of_latents(latent_dim, data_shape)
+        self.latent_dim = check_latent_dim(d, self.ambient_dim, full_latent=full_latent)
         there, back = (nn.network_for(network, role, self.networks) for role in ("encoder", "decoder"))
         self.encoder = nn.encoder(there, self.data_shape, features or self.latent_dim, hidden)
         self.decoded_numbers = outputs * self.ambient_dim

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from submanifold.checks import check_choice, check_int, check_real
 from submanifold.errors import InvalidInput
-from submanifold.models.base import Density, Generator, LogProbKind, Measure, Model, Objective, Stage
+from submanifold.models.base import Awareness, Density, Generator, LogProbKind, Measure, Model, Objective, Stage
 from submanifold.models.diffusion.levels import SPACINGS
 from submanifold.models.diffusion.probability_flow import ProbabilityFlow
 from submanifold.models.registry import preset, register
@@ -28,6 +28,8 @@ NOISES = ("fixed", "random", "annealed")
 
 CORRECTIONS = ("none", "tweedie")
 """What is done to samples, which are of noised data."""
+
+_ANNEALED = "its noise falls as training goes on, so that each step fits a density close to the last one's"
 
 _UNBOUNDED = ("lattice", "logit")
 """Maps of values that lie on levels or between bounds, which noised ones do not."""
@@ -81,7 +83,7 @@ class Noised(Model):
     """
 
     family = "likelihood of noised data"
-    awareness = "unaware"
+    awareness: Awareness = "unaware"
     why = "its law is that of data under a fixed level of noise, and the less noise the more it is as without"
 
     measure: Measure = "ambient"
@@ -103,6 +105,8 @@ class Noised(Model):
         super().__init__(checked.data_shape, ("scale",))
         self.sigma = check_real(sigma, name="sigma", open_low=True)
         self.noise = check_choice(noise, NOISES, name="noise")
+        if noise == "annealed":
+            self.awareness, self.why = "aware", _ANNEALED
         self.sigma_max = self.sigma if noise == "fixed" else check_real(sigma_max, name="sigma_max", low=self.sigma)
         self.anneal_steps = check_int(anneal_steps, name="anneal_steps")
         self.spacing = check_choice(spacing, SPACINGS, name="spacing")
@@ -286,7 +290,7 @@ preset(
     Noised,
     family="normalizing flow by data mollification",
     awareness="aware",
-    why="its noise falls as training goes on, so that each step fits a density close to the last one's",
+    why=_ANNEALED,
     base="flow",
     noise="annealed",
     sigma=0.01,

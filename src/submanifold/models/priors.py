@@ -98,13 +98,19 @@ class _VampPrior(_OfComponents):
     Tomczak & Welling 2018 (arXiv 1705.07120, eq. 9), with weights that are learned too.
     """
 
+    begun: Tensor
+
     def __init__(self, latent_dim: int, data_shape: Sequence[int], components: int, network: NetworkLike) -> None:
         super().__init__(latent_dim)
         self.log_weights = Parameter(torch.zeros(components))
         self.pseudo_inputs = Parameter(torch.randn(components, *data_shape))
+        self.register_buffer("begun", torch.tensor(False))
 
     @torch.no_grad()
     def prepare(self, y: Tensor) -> None:
+        if self.begun:
+            return
+        self.begun.fill_(True)
         self.pseudo_inputs.copy_(y[torch.randint(len(y), (len(self.pseudo_inputs),), device=y.device)])
 
     def _components(self, moments: Moments) -> tuple[Tensor, Tensor, Tensor]:

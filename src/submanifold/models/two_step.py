@@ -28,6 +28,7 @@ from submanifold.models.base import (
     Model,
     Stage,
 )
+from submanifold.models.latents import number_of_latents
 from submanifold.models.precision import double
 from submanifold.models.registry import preset, register
 from submanifold.nn.given import NetworkLike, name_of
@@ -131,7 +132,7 @@ class TwoStep(Model):
     def assemble(
         cls,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         autoencoder: str = "autoencoder",
         law: Model | str = "flow",
@@ -146,17 +147,18 @@ class TwoStep(Model):
 
         A law by name is one of images if the network makes its latents images: "spatial".
         """
+        d = number_of_latents(latent_dim, data_shape)
         first = _create(
             autoencoder,
             data_shape,
-            latent_dim=latent_dim,
+            latent_dim=d,
             hidden=hidden,
             network=network,
             preprocess=preprocess,
             full_latent=full_latent,
         )
         if name_of(network) == "spatial" and isinstance(law, str):
-            law = _create(law, nn.spatial_shape(data_shape, latent_dim))
+            law = _create(law, nn.spatial_shape(data_shape, d))
         return cls(first, law, whiten=whiten, residual_quantile=residual_quantile)
 
     @property

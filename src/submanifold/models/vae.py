@@ -6,7 +6,7 @@ Latents z \sim p(z); decoder p(y | z) = N(g(z), \sigma^2 I_D); encoder q(z | y).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import Parameter
 from submanifold.checks import check_real
 from submanifold.errors import InvalidInput
 from submanifold.geometry import jacobian, singular_values
+from submanifold.models.base import Awareness
 from submanifold.models.latents import normal
 from submanifold.models.precision import double
 from submanifold.models.registry import preset, register
@@ -24,6 +25,7 @@ from submanifold.nn.given import NetworkLike
 __all__ = ["VAE"]
 
 _LOG_2PI = math.log(2 * math.pi)
+_BLURRED = "data and model are blurred alike before they are compared, so that the divergence is finite on a manifold"
 
 
 @register("vae")
@@ -38,7 +40,7 @@ class VAE(VariationalAutoencoder):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         hidden: widths of the hidden layers of the encoder; the decoder mirrors them.
         network: a name of `submanifold.nn`, of which "auto" is convolutional for images from 16 x 16 on, or networks of
             your own in place of `networks`, see `submanifold.nn.given`.
@@ -53,12 +55,12 @@ class VAE(VariationalAutoencoder):
             their price, and stay unused, where beta is above D / d.
         importance_samples: with more than one, training maximises the importance-weighted bound of `log_prob` (Burda
             et al. 2016, arXiv 1509.00519) with so many.
-        spread: a width, in units of the data's root mean square deviation, with which data and model are blurred alike:
-            training maximises the bound on x + noise with \sigma fixed to that width, and the model is the law without
-            either (the delta-VAE of Zhang et al. 2020, arXiv 1811.08968, section 4.2). It minimises a divergence that
-            is finite for laws on manifolds; the narrower the spread, the longer training takes to get the law right.
-            `log_prob` and `local_scales` are those of the blurred law, the only one of the two with a density; `sample`
-            draws from the sharp one.
+        spread: a width, in preprocessed units, by default those of the data's root mean square deviation, with which
+            data and model are blurred alike: training maximises the bound on y + noise with \sigma fixed to that
+            width, and the model is the law without either (the delta-VAE of Zhang et al. 2020, arXiv 1811.08968,
+            section 4.2). It minimises a divergence that is finite for laws on manifolds; the narrower the spread, the
+            longer training takes to get the law right. `log_prob` and `local_scales` are those of the blurred law, the
+            only one of the two with a density; `sample` draws from the sharp one.
         preprocess: names of the invertible maps applied first.
         full_latent: accept latent_dim = D.
 
@@ -67,13 +69,13 @@ class VAE(VariationalAutoencoder):
     """
 
     family = "Gaussian VAE"
-    awareness = "unaware"
+    awareness: Awareness = "unaware"
     why = "its decoder noise gives a density on all of R^D, whose likelihood grows without bound as the noise shrinks"
 
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         hidden: Sequence[int] = (128, 128),
         network: NetworkLike = "auto",
@@ -108,6 +110,7 @@ class VAE(VariationalAutoencoder):
                     f"decoder_scale={decoder_scale!r} with spread={spread!r} is not accepted: the spread is the scale, "
                     "leave decoder_scale out"
                 )
+            self.awareness, self.why = "aware", _BLURRED
         elif decoder_scale == "learned":
             self.log_scale = Parameter(torch.zeros(()))
         elif isinstance(decoder_scale, str):
@@ -129,25 +132,26 @@ class VAE(VariationalAutoencoder):
 
     @torch.no_grad()
     def local_scales(self, x: Tensor) -> Tensor:
-        r"""Standard deviations (n, D), descending: the singular values of [J_g, \sigma I] at f(x), in data units.
+        r"""Standard deviations (n, D), descending: the singular values of [A J_g, \sigma A] at f(x), A = dx/dy.
 
-        That is \sqrt{s_i(J_g)^2 + \sigma^2} for i <= d and \sigma for the other D - d directions.
+        With A = s I that is s \sqrt{s_i(J_g)^2 + \sigma^2} for i <= d and s \sigma for the other D - d directions.
         """
         twin = double(self)
         z = twin.encode(x)
         J = jacobian(twin.decode, z)  # (n, D, d)
-        noise = twin._noise_widths(z).flatten(1)  # (n, D)
-        if torch.allclose(noise, noise[:, :1].expand_as(noise), rtol=1e-6, atol=0):
-            reached = torch.zeros_like(noise)
+        noise = twin._sigma() * twin.preprocess.inverse_derivative(twin.decoder(z))  # (n, G, G, D / G)
+        widths = noise.flatten(1)
+        if noise.shape[1] == 1 and torch.allclose(widths, widths[:, :1].expand_as(widths), rtol=1e-6, atol=0):
+            reached = torch.zeros_like(widths)
             reached[:, : self.latent_dim] = singular_values(J)
-            return (reached.square() + noise.square()).sqrt()
-        both = torch.cat([J, torch.diag_embed(noise)], dim=2)  # (n, D, d + D)
-        scales: Tensor = singular_values(both)  # (n, D)
+            return torch.hypot(reached, widths)
+        full = torch.diag_embed(noise).movedim(-2, 2).reshape(len(z), self.ambient_dim, self.ambient_dim)
+        scales: Tensor = singular_values(torch.cat([J, full], dim=2))  # (n, D)
         return scales
 
     @property
     def decoder_scale_value(self) -> float:
-        r"""\sigma in the units of the data; its root mean square over coordinates that are scaled differently."""
+        r"""\sigma in the units of the data; the root mean square of the noise in a coordinate where they differ."""
         return float(self._sigma().detach() * self._unit())
 
     def _told(self) -> dict[str, Tensor]:
@@ -172,21 +176,10 @@ class VAE(VariationalAutoencoder):
         return self.fixed_scale / self._unit()
 
     def _unit(self) -> Tensor:
-        """dx/dy at y = 0, root mean square over the coordinates, ()."""
+        """What dx/dy at y = 0 makes of white noise: its root mean square in a coordinate, ()."""
         y = torch.zeros(1, *self.data_shape, device=self.device, dtype=self.dtype)
-        return _stretch(self.preprocess.inverse, y).square().mean().sqrt()
-
-    def _noise_widths(self, z: Tensor) -> Tensor:
-        """Standard deviation of the decoder's noise in each coordinate of x, to first order, (n, *data_shape)."""
-        return self._sigma() * _stretch(self.preprocess.inverse, self.decoder(z))
-
-
-def _stretch(elementwise: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
-    """The derivative of an elementwise map at y, shaped like y."""
-    with torch.enable_grad():
-        at = y.detach().requires_grad_()
-        (derivative,) = torch.autograd.grad(elementwise(at).sum(), at)
-    return derivative
+        derivative = self.preprocess.inverse_derivative(y).double()  # its squares may leave float32
+        return (derivative.square().sum() / self.ambient_dim).sqrt().to(y.dtype)
 
 
 preset("beta-vae", VAE, family="Gaussian VAE, beta-weighted KL", beta=4.0)
@@ -200,6 +193,6 @@ preset(
     VAE,
     family="delta-VAE, spread KL",
     awareness="aware",
-    why="data and model are blurred alike before they are compared, so that the divergence is finite on a manifold",
+    why=_BLURRED,
     spread=0.3,
 )

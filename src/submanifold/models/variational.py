@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from submanifold.checks import check_choice, check_int, check_real
 from submanifold.errors import InvalidInput
 from submanifold.models.base import LogProbKind, Measure, Objective
-from submanifold.models.latents import CodingModel, normal
+from submanifold.models.latents import CodingModel, normal, number_of_latents
 from submanifold.models.posteriors import POSTERIORS, GaussianPosterior, gaussian_kl
 from submanifold.models.priors import PRIORS
 from submanifold.nn.given import NetworkLike, name_of
@@ -39,7 +40,7 @@ class VariationalAutoencoder(CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None,
         *,
         posterior: str,
         prior: str,
@@ -54,12 +55,11 @@ class VariationalAutoencoder(CodingModel):
     ) -> None:
         # masked, so that no network of another kind can be there
         of_latents: NetworkLike = network if name_of(network) == "kan" else "mlp"
-        law = POSTERIORS[check_choice(posterior, POSTERIORS, name="posterior")](
-            check_int(latent_dim, name="latent_dim"), of_latents
-        )
+        d = number_of_latents(latent_dim, data_shape)
+        law = POSTERIORS[check_choice(posterior, POSTERIORS, name="posterior")](d, of_latents)
         super().__init__(
             data_shape,
-            latent_dim,
+            d,
             hidden=hidden,
             network=network,
             preprocess=preprocess,
@@ -134,11 +134,17 @@ class VariationalAutoencoder(CodingModel):
         like = y if generator is not None else y.new_empty(0, device="cpu")
         generator = generator or torch.Generator().manual_seed(0)
         rows = self._rows_at_a_time // check_int(n_importance, name="n_importance")
+        blocks = torch.split(y, max(1, rows))
         bounds = []
-        for block in torch.split(y, max(1, rows)):
-            features = self.encoder(block)
+        for block in blocks:
             eps = normal((n_importance, len(block), self.latent_dim), like, generator).to(y.device)
-            bounds.append(self._importance_bound(block, features, eps))
+            # a graph of all blocks would hold `n_importance` networks for each point: those of many are made again
+            bound = (
+                self._encoded_bound(block, eps)
+                if len(blocks) == 1
+                else checkpoint(self._encoded_bound, block, eps, use_reentrant=False)
+            )
+            bounds.append(bound)
         return torch.cat(bounds) + log_det
 
     @property
@@ -196,6 +202,10 @@ class VariationalAutoencoder(CodingModel):
             assert isinstance(self.posterior, GaussianPosterior)
             return gaussian_kl(*self.posterior.moments(features)).sum(dim=1)
         return log_q - self.prior.log_prob(z, self._moments)
+
+    def _encoded_bound(self, y: Tensor, eps: Tensor) -> Tensor:
+        """The `_importance_bound` of points whose features are not known yet, (n,)."""
+        return self._importance_bound(y, self.encoder(y), eps)
 
     def _importance_bound(self, y: Tensor, features: Tensor, eps: Tensor) -> Tensor:
         """log 1/K sum_k of the importance weights of the latents that `eps`, (K, n, d), makes, (n,)."""

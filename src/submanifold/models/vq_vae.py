@@ -39,7 +39,7 @@ class VQVAE(DecodedLatents, CodingModel):
 
     Args:
         data_shape: (D,) or (channels, height, width).
-        latent_dim: number of latents d, below D.
+        latent_dim: number of latents d, below D; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
         codes: entries of each codebook.
         code_dim: latents in a group, a divisor of d; by default the greatest that d and 4 have in common.
         commitment: \beta.
@@ -55,6 +55,7 @@ class VQVAE(DecodedLatents, CodingModel):
     awareness = "n/a"
     why = "the law of its codes is discrete as they are, so that likelihood and law have no dimensions to differ in"
 
+    begun: Tensor
     codebooks: Tensor
     counts: Tensor
     log_frequencies: Tensor
@@ -62,7 +63,7 @@ class VQVAE(DecodedLatents, CodingModel):
     def __init__(
         self,
         data_shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         *,
         codes: int = 128,
         code_dim: int | None = None,
@@ -86,6 +87,7 @@ class VQVAE(DecodedLatents, CodingModel):
         groups = self.latent_dim // self.code_dim
         self.register_buffer("codebooks", torch.randn(groups, self.codes, self.code_dim))
         self.register_buffer("counts", torch.ones(groups, self.codes))  # running mean of a batch's points with the code
+        self.register_buffer("begun", torch.tensor(False))
         self.register_buffer("log_frequencies", torch.zeros(groups, self.codes))
         self.law = nn.causal_network("masked", self.latent_dim if groups > 1 else 1, self.codes, law_hidden)
 
@@ -99,8 +101,11 @@ class VQVAE(DecodedLatents, CodingModel):
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """Fit the preprocessing, and begin with codes that are latents of data."""
+        """Fit the preprocessing, and begin, once, with codes that are latents of data."""
         super().prepare(x)
+        if self.begun:
+            return
+        self.begun.fill_(True)
         chosen = x[torch.randint(len(x), (self.codes,), device=x.device)]
         z = self.encoder(self.preprocess(chosen))
         noise = 0.01 * torch.randn_like(z)  # codes of few points differ

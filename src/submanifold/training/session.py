@@ -20,6 +20,7 @@ from submanifold.training.events import Alteration, Callback, Event
 from submanifold.training.folder import RunFolder
 from submanifold.training.history import History, Record
 from submanifold.training.interrupt import Interrupts
+from submanifold.training.modes import train_for
 from submanifold.training.optimisation import Optimisation
 from submanifold.training.overfitting import OverfittingWatch, Rise, find_rise
 from submanifold.training.progress import Progress
@@ -93,8 +94,8 @@ class Session:
     def _run_stage(self, stage: Stage, checkpoint: Checkpoint | None) -> None:
         """Transform, prepare, optimise and finish `stage`, or what is left of it after `checkpoint`."""
         self._seed("transform")
-        train = apply(stage.transform, self.train, labelled=stage.labelled)
-        held = None if self.held is None else apply(stage.transform, self.held, labelled=stage.labelled)
+        train = apply(stage, self.train, self.model)
+        held = None if self.held is None else apply(stage, self.held, self.model)
         if not self.position.prepared:
             self._seed("prepare")
             if stage.prepare is not None:
@@ -136,7 +137,7 @@ class Session:
         self._seed("watch")
         watch = OverfittingWatch(self.model, dequantised(self.model, self._evaluation_points()), seen)
         self.progress.begin(work.stage.name)
-        self.model.train()
+        train_for(work.stage, self.model)
         with Interrupts() as interrupts:
             try:
                 for step, terms in work.steps_from(position.step):
@@ -185,7 +186,7 @@ class Session:
         alterations = [callback for callback in self.callbacks if isinstance(callback, Alteration)]
         if alterations and step < work.total:
             work.alter(alterations, Event(self.model, stage, step, record))
-        self.model.train()
+        train_for(work.stage, self.model)
         self._keep(record)
         rise = self._rise(work.stage)
         if rise is not None and not self.position.warned:

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from submanifold.checks import check_tensor, labels_of, points_of
+from submanifold.data.dataset import split_rows
+from submanifold.models.base import Model, Stage
+from submanifold.training.modes import evaluating
 
 __all__ = [
     "MappedPoints",
@@ -176,10 +179,8 @@ def _warn_of_rounding(x: Tensor, dtype: torch.dtype, name: str) -> None:
 
 def split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
     """Shuffle and split into (training, held out), with the rows of `Dataset.split(fraction, seed=seed)`."""
-    n = len(points)
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
-    n_held = min(max(round(fraction * n), 1), n - 1)
-    return points.take(order[n_held:].sort().values), points.take(order[:n_held].sort().values)
+    rest, held = (torch.from_numpy(rows) for rows in split_rows(len(points), fraction, seed))
+    return points.take(rest), points.take(held)
 
 
 def chunks(points: Points) -> Iterator[Tensor]:
@@ -201,17 +202,17 @@ def row_chunks(n: int, size: int, *, most: int | None = None) -> Iterator[Tensor
         yield torch.arange(start, end)
 
 
-@torch.no_grad()
-def apply(transform: Callable[..., Tensor] | None, points: Points, *, labelled: bool = False) -> Points:
-    """`transform` of all points, once, or batch by batch where the result does not fit in memory.
-
-    If it is `labelled` it is called with the labels of the points too, which it has to leave in their order.
-    """
+def apply(stage: Stage, points: Points, model: Model) -> Points:
+    """What the stage of the model's training trains on: the transform of all points, once, or batch by batch where the
+    result does not fit in memory; without gradients, and with the model in evaluation mode."""
+    transform, labelled = stage.transform, stage.labelled
     if transform is None:
         return points
 
+    @torch.no_grad()
     def of(x: Tensor, labels: Tensor | None) -> Tensor:
-        return transform(x, labels) if labelled else transform(x)
+        with evaluating(model):
+            return transform(x, labels) if labelled else transform(x)
 
     def transformed(rows: Tensor) -> Tensor:
         return of(points.batch(rows), points.labels_at(rows))
@@ -225,7 +226,7 @@ def apply(transform: Callable[..., Tensor] | None, points: Points, *, labelled: 
             points.dtype,
             labels=points.labels,
             rows=points.rows,
-            transform=torch.no_grad()(of),
+            transform=of,
         )
     x = torch.cat([transformed(rows) for rows in row_chunks(len(points), CHUNK)])
     return PointsInMemory(x, first.device, labels=points.labels)

@@ -93,7 +93,8 @@ def fit(
     Raises:
         InvalidInput: an argument cannot be used, `run` cannot be written to or is the run of other data,
             another model, other settings or other alterations; nothing was changed.
-        TrainingDiverged: a loss or a gradient is not finite; the model has the weights from before that step.
+        TrainingDiverged: a loss or a gradient is not finite; the model has the weights from before that step; where
+            objectives take turns, those that had theirs in it have moved.
         KeyboardInterrupt: on Ctrl-C, after the step under way and its checkpoint.
     """
     if not isinstance(model, Model):

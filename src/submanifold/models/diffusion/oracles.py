@@ -18,7 +18,7 @@ from submanifold.data.manifolds import manifold
 from submanifold.errors import InvalidInput, UnfittedModel
 from submanifold.models.base import Stage
 from submanifold.models.diffusion.score_model import ScoreModel
-from submanifold.models.latents import normal
+from submanifold.models.latents import check_latent_dim, normal, number_of_latents
 from submanifold.models.registry import MODELS, register
 
 __all__ = ["CircleScore", "IdealDenoiser", "SubspaceGaussian"]
@@ -63,7 +63,7 @@ class SubspaceGaussian(_Oracle):
 
     Args:
         data_shape: (D,) or (channels, height, width), flattened.
-        latent_dim: d, at most D: components kept.
+        latent_dim: d, at most D: components kept; by default 2 \lfloor \sqrt{D} \rfloor or D - 1, the smaller.
     """
 
     family = "Gaussian on a linear subspace"
@@ -75,9 +75,11 @@ class SubspaceGaussian(_Oracle):
     deviations: Tensor
     is_fitted: Tensor
 
-    def __init__(self, data_shape: Sequence[int], latent_dim: int) -> None:
+    def __init__(self, data_shape: Sequence[int], latent_dim: int | None = None) -> None:
         super().__init__(data_shape)
-        self.latent_dim = check_int(latent_dim, name="latent_dim", high=self.ambient_dim)
+        self.latent_dim = check_latent_dim(
+            number_of_latents(latent_dim, data_shape), self.ambient_dim, full_latent=True
+        )
         self.register_buffer("mean", torch.zeros(self.ambient_dim))
         self.register_buffer("directions", torch.eye(self.ambient_dim, self.latent_dim))
         self.register_buffer("deviations", torch.ones(self.latent_dim))
