@@ -197,7 +197,7 @@ def test_settings_are_typed() -> None:
 def test_train_gives_a_model_as_many_latents_as_the_data_have_dimensions(points: Path, tmp_path: Path) -> None:
     done = run("train", "autoencoder", points, "--run", tmp_path / "run", "--steps", "2")
     assert done.exit_code == 0, done.output
-    assert "latent_dim=2, as the intrinsic dimension of the data is estimated: " in done.stderr
+    assert "latent_dim=2, since the data have intrinsic dimension " in done.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["latent_dim"] == 2
 
 

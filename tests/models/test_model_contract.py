@@ -154,7 +154,7 @@ def test_the_table_of_models_says_what_each_can_do():
         assert ("encode" in entry.capabilities) == isinstance(model, EncoderDecoder)
         assert ("scales" in entry.capabilities) == isinstance(model, LocalScales)
         assert ("log_prob" in entry.capabilities) == isinstance(model, Density) == (entry.log_prob != "none")
-        assert (entry.awareness, entry.why) == (model.awareness, model.why)
+        assert entry.awareness == model.awareness
         if isinstance(model, Density):
             assert entry.measure == model.measure
             assert entry.log_prob in ("as its law", model.log_prob_kind)
@@ -166,6 +166,12 @@ def test_a_name_and_a_shape_make_a_model(shape):
         model = models.create(name, shape)
         if needs_latents(name):
             assert model.latent_dim == {(2,): 1, (1, 8, 8): 16}[shape]
+
+
+@pytest.mark.parametrize(("shape", "latents"), [((1, 28, 28), 49), ((3, 32, 32), 128), ((1, 8, 8), 16)])
+def test_latents_that_are_images_fill_their_channels(shape, latents):
+    for name in ("autoencoder", "two-step", "vae", "adversarial-vae", "latent-diffusion"):
+        assert models.create(name, shape, network="spatial").latent_dim == latents
 
 
 @every_case

@@ -14,7 +14,7 @@ from training_toys import Adversaries, ClosedForm, NoisyCoder, TwoStages, toy_da
 
 from submanifold.data import Dataset
 from submanifold.errors import InvalidInput
-from submanifold.models import GaussianMixture, Model, Objective, Stage, create
+from submanifold.models import Autoencoder, GaussianMixture, Model, Objective, Stage, create
 from submanifold.training import fit, source
 from submanifold.training.sampler import Batches
 
@@ -278,22 +278,30 @@ class Moving(Model):
         super().__init__(data_shape)
         self.coder = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5))
         self.law = torch.nn.Linear(3, 1)
-        self.modes = set()
+        self.modes, self.mapped_in = set(), set()
 
     def code_loss(self, x):
         return self.coder(x).square().mean()
 
     def law_loss(self, z):
-        self.modes.add((self.coder.training, self.law.training, torch.is_grad_enabled()))
+        self.modes.add((self.coder.training, self.law.training))
         return self.law(z).square().mean()
 
     def joint_loss(self, x):
         return self.law_loss(self.coder(x))
 
+    def coded(self, x):
+        self.mapped_in.add((self.training, self.coder.training, torch.is_grad_enabled()))
+        return self.coder(x)
+
+    def own_loss(self, z):
+        return z.mean() + self.coder[0].weight.square().sum()
+
     def stages(self):
-        law = list(self.law.parameters())
+        law, coder = list(self.law.parameters()), list(self.coder.parameters())
         return [
-            Stage("code", [Objective("code", list(self.coder.parameters()), self.code_loss)]),
+            Stage("own", [Objective("own", coder[:2], self.own_loss)], transform=self.coded),
+            Stage("code", [Objective("code", coder, self.code_loss)]),
             Stage("law", [Objective("law", law, self.law_loss)], transform=self.coder),
             Stage("joint", [Objective("joint", law, self.joint_loss)]),
         ]
@@ -316,8 +324,18 @@ def test_parts_that_a_stage_leaves_as_they_are_are_in_evaluation_mode(tmp_path, 
     fit(model, x, steps=5, batch_size=32, held_out=0, callbacks=[look], progress=False)
     assert not torch.equal(after["code"]["1.running_mean"], torch.zeros(3))
     assert all(torch.equal(after["code"][key], value) for key, value in model.coder.state_dict().items())
-    assert {modes[:2] for modes in model.modes} == {(False, True)}
+    assert model.modes == {(False, True)}
+    assert model.mapped_in == {(False, False, False)}  # also where that goes on while the coder is trained
     assert not any(part.training for part in model.modules())
+
+
+def test_frozen_parts_are_in_evaluation_mode():
+    torch.manual_seed(0)
+    encoder = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2))
+    model = Autoencoder((4,), 2, network={"encoder": encoder.requires_grad_(False), "decoder": torch.nn.Linear(2, 4)})
+    mean = encoder[1].running_mean.clone()
+    fit(model, toy_data(100, 4), steps=5, progress=False)
+    assert torch.equal(encoder[1].running_mean, mean)
 
 
 @pytest.mark.parametrize("name", ["wae-mmd", "gmmn", "mmd-gan"])
@@ -327,6 +345,25 @@ def test_laws_of_few_points_are_compared(name, n):
     records = fit(create(name, (2,), hidden=(8,)), toy_data(n, 2), steps=5, progress=False).records
     assert all(math.isfinite(record["held_out_loss"]) for record in records)
     assert {len(part) for part in Dataset(toy_data(4, 2).numpy()).split(0.1)} == {2}
+
+
+@pytest.mark.parametrize("name", ["image-flow", "vq-vae", "vampprior-vae"])
+def test_training_that_never_began_leaves_nothing_behind(name, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    x = toy_data(200, 16).reshape(-1, 1, 4, 4)
+    losses = []
+    for interrupted in (False, True):
+        torch.manual_seed(0)
+        model = create(name, (1, 4, 4), hidden=(16,))
+        if interrupted:
+            with monkeypatch.context() as patched:
+                patched.setattr("submanifold.training.session.OverfittingWatch", stop)
+                with pytest.raises(KeyboardInterrupt):
+                    fit(model, 3 + 50 * x.flip(3), progress=False)
+        losses.append(fit(model, x, steps=20, progress=False).records[-1]["held_out_loss"])
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize("name", ["image-flow", "vq-vae", "vampprior-vae", "realnvp"])

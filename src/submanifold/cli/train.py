@@ -29,21 +29,20 @@ def train(
 
     from submanifold import data, dimension, models, training
     from submanifold.lens.recipes import latents_for, needs_latents
+    from submanifold.nn.given import name_of
 
     given: dict[str, Any] = settings(set_ or [])
     if latent_dim is not None:
         given["latent_dim"] = latent_dim
     points = data.load(source, limit=limit)
-    if model in models.names() and needs_latents(model) and "latent_dim" not in given:
-        found = dimension.estimate(points, seed=seed)
-        given["latent_dim"] = latents_for(points, found)
-        low, high = found.interval
-        note(
-            f"latent_dim={given['latent_dim']}, as the intrinsic dimension of the data is estimated: "
-            f"{found.dimension:.3g} [{low:.3g}, {high:.3g}]; --latent-dim sets it"
-        )
     torch.manual_seed(seed)
     fresh = models.create(model, points.data_shape, **given)
+    if needs_latents(model) and given.get("latent_dim") is None and name_of(given.get("network")) != "spatial":
+        found = dimension.estimate(points, seed=seed)
+        given["latent_dim"] = latents_for(points, found)
+        note(f"latent_dim={given['latent_dim']}, since the data have {str(found).splitlines()[0]}")
+        torch.manual_seed(seed)
+        fresh = models.create(model, points.data_shape, **given)
     options = {} if steps is None else {"steps": steps}
     with keeping(f"the last checkpoint is in {run}, the same command goes on from there"):
         training.fit(fresh, points, run=run, seed=seed, **options)

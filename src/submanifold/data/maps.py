@@ -170,8 +170,8 @@ class Whiten(Map):
 
     def _mixed(self, matrix: Tensor, x: Tensor) -> Tensor:
         """A matrix times the features of each point."""
-        first, matrix = self.event_dims[0], matrix.to(x.dtype)
-        return (matrix @ x.movedim(first, -1)[..., None])[..., 0].movedim(-1, first)
+        first = self.event_dims[0]
+        return (x.movedim(first, -1) @ matrix.mT.to(x.dtype)).movedim(-1, first)
 
     def log_det(self, x: Tensor) -> Tensor:
         batch = x.shape[: x.ndim + self.event_dims[0]]

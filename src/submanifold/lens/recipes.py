@@ -62,7 +62,7 @@ def needs_latents(name: str) -> bool:
 
 def latents_for(data: Dataset, dimension: DimensionEstimate) -> int:
     """How many latents data of an estimated intrinsic dimension are given: that, rounded, and below D."""
-    return int(min(max(1, dimension.rounded), data.ambient_dim - 1))
+    return int(max(min(dimension.rounded, data.ambient_dim - 1), 1))
 
 
 def _arguments(name: str, data: Dataset, latent_dim: int) -> dict[str, Any]:

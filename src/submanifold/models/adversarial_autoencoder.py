@@ -71,7 +71,7 @@ class AdversarialAutoencoder(NormalLatents, CodingModel):
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
-        d = number_of_latents(latent_dim, data_shape)
+        d = number_of_latents(latent_dim, data_shape, network)
         super().__init__(
             data_shape,
             d,
@@ -167,7 +167,7 @@ class AdversarialVAE(FittedLatents):
         preprocess: Sequence[str] = ("scale",),
         full_latent: bool = False,
     ) -> None:
-        d = number_of_latents(latent_dim, data_shape)
+        d = number_of_latents(latent_dim, data_shape, network)
         super().__init__(
             data_shape,
             d,

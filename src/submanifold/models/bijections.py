@@ -66,19 +66,13 @@ class ActNorm(Bijection):
     From Kingma & Dhariwal 2018 (arXiv 1807.03039, section 3.1). A channel that does not vary is shifted alone.
     """
 
-    begun: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.register_buffer("begun", torch.tensor(False))
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        if self.begun:
-            return
-        self.begun.fill_(True)
         deviation, mean = torch.std_mean(x.double(), dim=(0, 2, 3), correction=0)
         deviation = torch.where(deviation > _SMALLEST_DEVIATION, deviation, 1.0)
         self.shift.copy_(-mean.view_as(self.shift))

@@ -42,8 +42,8 @@ class ImageFlow(ExactLikelihood):
     At each scale blocks of 2 x 2 pixels become channels, some steps of normalised activations, 1x1 convolution and
     coupling follow (`submanifold.models.bijections`), and half of the channels, standardised given the other
     half, become part of u; the other half goes on to the next scale (Dinh et al. 2017, arXiv 1605.08803, section 3.6;
-    Kingma & Dhariwal 2018, arXiv 1807.03039). The first `prepare` gives every normalisation mean 0 and variance 1 on
-    the data; later ones leave them as they are.
+    Kingma & Dhariwal 2018, arXiv 1807.03039). `prepare` gives every normalisation mean 0 and variance 1 on the data,
+    and leaves one that has been trained as it is.
 
     Args:
         data_shape: (channels, height, width), height and width even.
@@ -67,6 +67,9 @@ class ImageFlow(ExactLikelihood):
     awareness = "unaware"
     why = "an invertible map gives a density on all of R^D, whose likelihood grows without bound on a manifold"
 
+    begun: Tensor
+    """Whether training has: what it found is not initialised again."""
+
     def __init__(
         self,
         data_shape: Sequence[int],
@@ -87,6 +90,7 @@ class ImageFlow(ExactLikelihood):
             "spline": lambda conditioner, channels: SplineCoupling(channels, hidden, bins, conditioner),
         }
         couple = couplings[check_choice(coupling, couplings, name="coupling")]
+        self.register_buffer("begun", torch.tensor(False))
         self.scales = nn.ModuleList()
         self.shapes: list[tuple[int, int, int]] = []
         channels, height, width = _image(self.data_shape)
@@ -102,8 +106,16 @@ class ImageFlow(ExactLikelihood):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         super().prepare(x)
+        if self.begun:
+            return
         with self.preprocess.mode(training=True):
             self._transform(self.preprocess(x[:: math.ceil(len(x) / _LOOK)]), initialise=True)
+
+    def loss(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        """Negative log-likelihood in nats, ()."""
+        if self.training:
+            self.begun.fill_(True)
+        return super().loss(x)
 
     def bits_per_dim(self, x: Tensor) -> Tensor:
         r"""-\log_2 of the density of x per coordinate, (n,).

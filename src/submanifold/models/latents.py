@@ -17,7 +17,7 @@ from submanifold.errors import InvalidInput
 from submanifold.geometry import interval_bounds, lipschitz_upper_bound
 from submanifold.models.base import Model, Stage, check_data_shape
 from submanifold.models.mixture import GaussianMixture
-from submanifold.nn.given import NetworkLike
+from submanifold.nn.given import NetworkLike, name_of
 
 __all__ = [
     "CodingModel",
@@ -31,14 +31,21 @@ __all__ = [
 ]
 
 
-def number_of_latents(latent_dim: int | None, data_shape: Sequence[int]) -> int:
+def number_of_latents(latent_dim: int | None, data_shape: Sequence[int], network: NetworkLike = "auto") -> int:
     r"""`latent_dim` or, where that is None, the smaller of 2 \lfloor \sqrt{D} \rfloor and D - 1.
 
     That is enough for what images are known to vary in (16 for 8 x 8 pixels, 56 for 28 x 28), and says nothing of the
-    data at hand; their intrinsic dimension, see `submanifold.dimension.estimate`, does.
+    data at hand; their intrinsic dimension, see `submanifold.dimension.estimate`, does. Latents that are images, of
+    `network="spatial"`, fill the channels that make the number nearest to it.
     """
+    if latent_dim is not None:
+        return check_int(latent_dim, name="latent_dim")
     D = math.prod(check_data_shape(data_shape))
-    return check_int(max(1, min(D - 1, 2 * math.isqrt(D))) if latent_dim is None else latent_dim, name="latent_dim")
+    usual = max(1, min(D - 1, 2 * math.isqrt(D)))
+    if name_of(network) != "spatial":
+        return usual
+    channel = math.prod(nn.places(data_shape))
+    return int(channel * max(1, round(usual / channel)))
 
 
 def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = False) -> int:
@@ -49,11 +56,12 @@ def check_latent_dim(latent_dim: Any, ambient_dim: int, *, full_latent: bool = F
     """
     d = check_int(latent_dim, name="latent_dim")
     if d > ambient_dim - (not full_latent):
-        allowed = "" if full_latent else ", or full_latent=True to have as many latents as coordinates"
-        most = "of at most" if full_latent else "below"
+        accepted = [f"an integer of at most {ambient_dim}"] if full_latent else []
+        if not full_latent:
+            fewer = [f"an integer below {ambient_dim}"] if ambient_dim > 1 else []
+            accepted = [*fewer, "full_latent=True to have as many latents as coordinates"]
         raise InvalidInput(
-            f"latent_dim={d} is not accepted for data with {ambient_dim} coordinates: "
-            f"give an integer {most} {ambient_dim}{allowed}"
+            f"latent_dim={d} is not accepted for data with {ambient_dim} coordinates: give {', or '.join(accepted)}"
         )
     return d
 
@@ -147,7 +155,7 @@ class CodingModel(LatentModel):
         outputs: int = 1,
     ) -> None:
         super().__init__(data_shape, preprocess)
-        d = number_of_latents(latent_dim, data_shape)
+        d = number_of_latents(latent_dim, data_shape, network)
         self.latent_dim = check_latent_dim(d, self.ambient_dim, full_latent=full_latent)
         there, back = (nn.network_for(network, role, self.networks) for role in ("encoder", "decoder"))
         self.encoder = nn.encoder(there, self.data_shape, features or self.latent_dim, hidden)

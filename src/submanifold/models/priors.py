@@ -108,10 +108,14 @@ class _VampPrior(_OfComponents):
 
     @torch.no_grad()
     def prepare(self, y: Tensor) -> None:
-        if self.begun:
+        if self.begun:  # and trained
             return
-        self.begun.fill_(True)
         self.pseudo_inputs.copy_(y[torch.randint(len(y), (len(self.pseudo_inputs),), device=y.device)])
+
+    def log_prob(self, z: Tensor, moments: Moments) -> Tensor:
+        if self.training:
+            self.begun.fill_(True)
+        return super().log_prob(z, moments)
 
     def _components(self, moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
         return self.log_weights, *moments(self.pseudo_inputs)

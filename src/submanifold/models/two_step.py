@@ -147,7 +147,7 @@ class TwoStep(Model):
 
         A law by name is one of images if the network makes its latents images: "spatial".
         """
-        d = number_of_latents(latent_dim, data_shape)
+        d = number_of_latents(latent_dim, data_shape, network)
         first = _create(
             autoencoder,
             data_shape,

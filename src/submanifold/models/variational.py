@@ -55,7 +55,7 @@ class VariationalAutoencoder(CodingModel):
     ) -> None:
         # masked, so that no network of another kind can be there
         of_latents: NetworkLike = network if name_of(network) == "kan" else "mlp"
-        d = number_of_latents(latent_dim, data_shape)
+        d = number_of_latents(latent_dim, data_shape, network)
         law = POSTERIORS[check_choice(posterior, POSTERIORS, name="posterior")](d, of_latents)
         super().__init__(
             data_shape,
@@ -135,13 +135,15 @@ class VariationalAutoencoder(CodingModel):
         generator = generator or torch.Generator().manual_seed(0)
         rows = self._rows_at_a_time // check_int(n_importance, name="n_importance")
         blocks = torch.split(y, max(1, rows))
+        inside = any(torch.func.debug_unwrap(t) is not t for t in (y, *self.parameters()))
         bounds = []
         for block in blocks:
             eps = normal((n_importance, len(block), self.latent_dim), like, generator).to(y.device)
             # a graph of all blocks would hold `n_importance` networks for each point: those of many are made again
+            # (not inside `torch.func`, whose transforms refuse that)
             bound = (
                 self._encoded_bound(block, eps)
-                if len(blocks) == 1
+                if len(blocks) == 1 or inside
                 else checkpoint(self._encoded_bound, block, eps, use_reentrant=False)
             )
             bounds.append(bound)

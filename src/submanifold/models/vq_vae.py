@@ -101,11 +101,10 @@ class VQVAE(DecodedLatents, CodingModel):
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """Fit the preprocessing, and begin, once, with codes that are latents of data."""
+        """Fit the preprocessing, and begin with codes that are latents of data; trained ones are left alone."""
         super().prepare(x)
         if self.begun:
             return
-        self.begun.fill_(True)
         chosen = x[torch.randint(len(x), (self.codes,), device=x.device)]
         z = self.encoder(self.preprocess(chosen))
         noise = 0.01 * torch.randn_like(z)  # codes of few points differ
@@ -127,6 +126,7 @@ class VQVAE(DecodedLatents, CodingModel):
         reconstruction = (y - self.decoder(z + (e - z).detach())).square().mean()
         rounding = (z - e).square().mean()
         if self.training:
+            self.begun.fill_(True)
             self._follow(self._groups(z.detach()), index)
         return {
             "loss": reconstruction + self.commitment * rounding,

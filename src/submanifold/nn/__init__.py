@@ -36,6 +36,7 @@ __all__ = [
     "encoder",
     "kan",
     "network_for",
+    "places",
     "spatial_shape",
 ]
 
@@ -64,6 +65,7 @@ __getattr__, __dir__ = attach(
         "encoder": "build",
         "kan": "",
         "network_for": "given",
+        "places": "spatial",
         "spatial_shape": "spatial",
     },
 )

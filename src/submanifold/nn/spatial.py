@@ -12,10 +12,20 @@ from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation as make_activation
 from submanifold.nn.conv import check_image, halvings
 
-__all__ = ["SpatialDecoder", "SpatialEncoder", "spatial_shape"]
+__all__ = ["SpatialDecoder", "SpatialEncoder", "places", "spatial_shape"]
 
 _TIMES = 2
 """So many times height and width are halved, as in the autoencoders of Rombach et al. 2022, arXiv 2112.10752."""
+
+
+def places(data_shape: Sequence[int]) -> tuple[int, int]:
+    """A quarter of the height and width of images of a shape, rounded up.
+
+    Raises:
+        InvalidInput: for a shape that is not an image's.
+    """
+    height, width = (halvings(size, _TIMES)[-1] for size in check_image(data_shape)[1:])
+    return height, width
 
 
 def spatial_shape(data_shape: Sequence[int], features: int) -> tuple[int, int, int]:
@@ -24,7 +34,7 @@ def spatial_shape(data_shape: Sequence[int], features: int) -> tuple[int, int, i
     Raises:
         InvalidInput: for a shape that is not an image's, or features that do not fill whole channels.
     """
-    height, width = (halvings(size, _TIMES)[-1] for size in check_image(data_shape)[1:])
+    height, width = places(data_shape)
     if features % (height * width):
         raise InvalidInput(
             f'{features} features are not accepted by network="spatial" for images of shape {tuple(data_shape)}: give '

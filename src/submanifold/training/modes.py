@@ -30,7 +30,7 @@ def train_for(stage: Stage, model: nn.Module) -> None:
 
     Those are used as they were left: a frozen decoder neither drops units out nor moves running statistics.
     """
-    moved = {id(p) for objective in stage.objectives for p in objective.parameters}
+    moved = {id(p) for objective in stage.objectives for p in objective.parameters if p.requires_grad}
     model.train()
     for part in model.modules():
         parameters = list(part.parameters())

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from submanifold.models.base import Density, LocalScales, Model
@@ -78,9 +77,8 @@ class OverfittingWatch:
         if self.model is None or self.data_scale == 0:
             return {}
         try:
-            with torch.no_grad():
-                log_prob = self.model.log_prob(self.x).double()  # (n,)
-                widths = self.model.local_scales(self.x[: self.n_scales]).double()  # (m, D)
+            log_prob = self.model.log_prob(self.x).detach().double()  # (n,)
+            widths = self.model.local_scales(self.x[: self.n_scales]).detach().double()  # (m, D)
         except Exception as error:
             if not is_arithmetic(error):
                 raise
