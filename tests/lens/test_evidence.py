@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from toys import Sampler, blind, circle_data
 
+import submanifold as sm
 from submanifold.data.manifolds import manifold
 from submanifold.errors import InvalidInput
 from submanifold.lens.evidence import (
@@ -204,3 +205,14 @@ def test_one_coordinate_and_float32_are_data_too():
 def test_samples_that_are_not_numbers_are_refused():
     with pytest.raises(InvalidInput, match="3 of 10 samples"):
         draw(Sampler(lambda n, rng: np.where(np.arange(n)[:, None] < 3, np.nan, 0.0) * np.ones((n, 2))), 10, seed=0)
+
+
+def test_the_tube_of_a_known_manifold_holds_data_that_are_noisy():
+    """95% of |N(0, s^2)| are within 1.96 s."""
+    data, known = (sm.data.load("circle", n=2000, seed=seed, noise=0.3) for seed in range(2))
+    found = setting(data, known)
+    inside = found.manifold.project(found.x).distance < found.manifold.tube
+    assert inside.mean() == pytest.approx(0.95, abs=0.002)
+    assert found.manifold.tube == pytest.approx(1.96 * data.noise_sigma, rel=0.05)
+    exact = setting(sm.data.load("circle", n=2000, seed=0), known)
+    assert exact.manifold.tube == pytest.approx(0.1 * exact.manifold.scale)

@@ -121,6 +121,17 @@ def test_the_datas_own_law_is_not_accused_of_copying_whatever_the_size():
     assert "copies" not in verdicts
 
 
+def test_without_training_data_copies_are_not_looked_for():
+    known = circle_data(1000, 200)
+    repeats = Sampler(lambda n, rng: known.x[rng.choice(1000, n)])
+    found = sample_quality(repeats, circle_data(400, 100).x)
+    assert "copies" not in found.numbers
+    assert "cop" not in found.summary
+    assert any("no copies were looked for" in assumption for assumption in found.assumptions)
+    assert sample_quality(repeats, circle_data(400, 100), reference=known).verdict == "copies"
+    assert_draws(found)
+
+
 def test_the_sphere_in_ten_dimensions_is_good_without_the_truth():
     sphere = manifold("sphere", ambient_dim=10)
     held_out, known = (Dataset(sphere.sample(n, seed=s)) for n, s in ((400, 0), (1000, 1)))

@@ -2,8 +2,7 @@ r"""What all diagnostics measure alike: error along the manifold and error off i
 
 Notation: x are held-out data, y model samples; \pi is the projection on the data manifold as it is known (ground truth,
 or planes through neighbouring reference points). Along-manifold error is W_1(\pi(y), \pi(x)) beside its floor, the
-value
-that two samples of the data themselves have at the same size; off-manifold error is |y - \pi(y)|.
+value that two samples of the data themselves have at the same size; off-manifold error is |y - \pi(y)|.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -204,15 +203,23 @@ def setting(
     if known.manifold is not None:
         dim = float(known.manifold.dim)
         scale = data_scale(points, dim)
-        return Setting(held_out, known, x, Truth(known.manifold, scale=scale, tube=0.1 * scale), dim, trained_on)
+        return Setting(held_out, known, x, _reaching(Truth(known.manifold, scale, math.inf), x), dim, trained_on)
     if dim is None:
         dim = estimate(points, seed=seed).largest
     d = min(max(1, round(dim)), points.shape[1])
     k = min(max(10, 2 * d), len(points) - 1)
     scale = data_scale(points, d)
     patches = Tangents(points, d, k, scale=scale, tube=math.inf)
-    reached = float(np.quantile(patches.project(x).distance, 0.95))
-    return Setting(held_out, known, x, replace(patches, tube=max(0.1 * scale, reached)), dim, trained_on)
+    return Setting(held_out, known, x, _reaching(patches, x), dim, trained_on)
+
+
+_Known = TypeVar("_Known", Truth, Tangents)
+
+
+def _reaching(manifold: _Known, x: Array) -> _Known:
+    """`manifold` with the tube that 95% of x are in, of a tenth of the data's scale at least."""
+    reached = float(np.quantile(manifold.project(x).distance, 0.95))
+    return replace(manifold, tube=max(0.1 * manifold.scale, reached))
 
 
 def _array(X: Any) -> NDArray[Any]:

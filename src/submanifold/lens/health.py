@@ -22,7 +22,7 @@ from submanifold.errors import InvalidInput
 from submanifold.lens.evidence import ENOUGH, Array, Setting, Truth, setting
 from submanifold.lens.finding import Finding, Number, Standing
 from submanifold.lens.health_figure import health_figure
-from submanifold.lens.quality import copies, novelty
+from submanifold.lens.quality import NOT_LOOKED_FOR, copies, novelty
 from submanifold.lens.score_curves import Curve, Plateau, field_of, find_plateau, score_curve
 from submanifold.lens.score_samples import Drawn, draw_both, known_levels
 from submanifold.lens.score_truth import ScoreErrors, exact_field, score_errors
@@ -137,7 +137,7 @@ def score_health(
                 else ()
             ),
             *(() if known is not None else ("the manifold is known well enough from the reference to project on it",)),
-            *(() if data.trained_on else ("no training data were given, so that no copies were looked for",)),
+            *(() if data.trained_on else (NOT_LOOKED_FOR,)),
             *(() if right is not None else ("the true score is not known: the score was tested against itself",)),
         ),
         draw=lambda: health_figure(curve, reliable, plateau, errors, drawn),

@@ -33,7 +33,9 @@ from submanifold.transport.samples import pairwise_distances
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Balls", "copies", "novelty", "prdc", "sample_quality"]
+__all__ = ["NOT_LOOKED_FOR", "Balls", "copies", "novelty", "prdc", "sample_quality"]
+
+NOT_LOOKED_FOR = "no training data were given, so that no copies were looked for"
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,14 @@ def sample_quality(
 
     Verdicts: "copies" (samples repeat training points, beyond what new data do by chance), "unfaithful" (too many lie
     off the data), "narrow" (they leave parts of the data uncovered), "skewed" (the distribution along the manifold is
-    wrong), "good" (none of these). Too many or too few is measured against training data in place of samples.
+    wrong), "good" (none of these). Too many or too few is measured against training data, or other data
+    of the same law, in place of samples.
 
     Args:
         model: a `Generator`.
         X: held-out data, (n, *data_shape).
-        reference: the training data, for the manifold and the search for copies; without it one half of X serves.
+        reference: the training data, for the manifold and the search for copies; without it one half of X serves to
+            know the manifold by, and copies are not looked for.
         dim: intrinsic dimension, estimated where not given.
         features: coordinates (n, m) of points (n, D) in which balls are drawn, such as `classifier_features`, instead
             of the points themselves; then there is the Fréchet distance in them as well.
@@ -135,22 +139,20 @@ def sample_quality(
         "density": mean_with_interval(balls.density, meaning="data balls around a sample, over k"),
         "coverage": proportion(balls.covered, meaning="held-out data whose ball holds a sample"),
         "precision_of_data": proportion(
-            ceiling.precise, meaning="precision of training data: what a perfect model reaches"
+            ceiling.precise, meaning="precision of other data: what a perfect model reaches"
         ),
-        "coverage_of_data": proportion(
-            ceiling.covered, meaning="coverage of training data: what a perfect model reaches"
-        ),
+        "coverage_of_data": proportion(ceiling.covered, meaning="coverage of other data: what a perfect model reaches"),
         "sliced_w1": Number(sliced.statistic, meaning="sliced W1 between samples and held-out data"),
         "sliced_w1_floor": Number(sliced.floor, meaning="its mean if samples and data had one law"),
         "sliced_w1_p_value": Number(sliced.p_value, meaning="permutation p-value of sliced W1"),
         "mmd2": Number(kernel.statistic, meaning="unbiased squared MMD, Gaussian kernel at the median distance"),
         "mmd2_p_value": Number(kernel.p_value, meaning="permutation p-value of MMD"),
-        **novelty(own, others),
+        **(novelty(own, others) if data.trained_on else {}),
         **errors.numbers(),
     }
     if features is not None:
         numbers["frechet"] = Number(frechet(a, b), meaning="squared Fréchet distance of features, samples to data")
-        numbers["frechet_of_data"] = Number(frechet(a, c), meaning="the same of training data, at the same size")
+        numbers["frechet_of_data"] = Number(frechet(a, c), meaning="the same of other data, at the same size")
     verdict, advice = _judge(numbers, errors)
     return Finding(
         name="sample_quality",
@@ -159,16 +161,17 @@ def sample_quality(
         summary=(
             f"Precision {numbers['precision'].value:.0%} (data: {numbers['precision_of_data'].value:.0%}), coverage "
             f"{numbers['coverage'].value:.0%} (data: {numbers['coverage_of_data'].value:.0%}), sliced W1 "
-            f"{sliced.statistic:.3g} "
-            f"(floor {sliced.floor:.3g}); {numbers['copies'].value:.1%} of the samples are copies."
+            f"{sliced.statistic:.3g} (floor {sliced.floor:.3g})"
+            + (f"; {numbers['copies'].value:.1%} of the samples are copies." if data.trained_on else ".")
         ),
         numbers=numbers,
         advice=advice,
         assumptions=(
             "held-out data come from the law of the training data",
             f"Euclidean distance between {'points' if features is None else 'features'} is meaningful",
+            *(() if data.trained_on else (NOT_LOOKED_FOR,)),
         ),
-        draw=lambda: _draw(numbers, own, others),
+        draw=lambda: _draw(numbers, own, others, "training" if data.trained_on else "known"),
     )
 
 
@@ -209,7 +212,7 @@ def _closer(own: Array, others: Array) -> Number:
 
 
 def _judge(numbers: dict[str, Number], errors: ManifoldErrors) -> tuple[str, str]:
-    if copies(numbers):
+    if "copies" in numbers and copies(numbers):
         return (
             "copies",
             "The model repeats its training data: regularise it, or train it on more data.",
@@ -233,7 +236,7 @@ def _judge(numbers: dict[str, Number], errors: ManifoldErrors) -> tuple[str, str
 
 
 @style()
-def _draw(numbers: dict[str, Number], own: Array, others: Array) -> Figure:
+def _draw(numbers: dict[str, Number], own: Array, others: Array, kind: str) -> Figure:
     figure, (bars, distances) = new_figure(2)
     names = ["precision", "recall", "density", "coverage"]
     for row, name in enumerate(names):
@@ -264,7 +267,7 @@ def _draw(numbers: dict[str, Number], own: Array, others: Array) -> Figure:
     bins = np.linspace(0, top, 40).tolist()
     distances.hist(others, bins=bins, color=DATA.color, alpha=0.6, label="held-out data")
     distances.hist(own, bins=bins, histtype="step", linewidth=1.8, color=series(1).color, label="samples")
-    distances.set(xlabel="distance to the nearest training point", ylabel="points")
-    distances.set_title("Novel, or copied?")
+    distances.set(xlabel=f"distance to the nearest {kind} point", ylabel="points")
+    distances.set_title("Novel, or copied?" if "copies" in numbers else "As near as data are?")
     distances.legend()
     return figure
