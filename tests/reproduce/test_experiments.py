@@ -270,3 +270,28 @@ def test_kans_and_mlps_are_compared_at_equal_size():
         reach = 12.706 * abs(ratios[0] - ratios[1]) / 2
         assert math.log(cell["low"]) == pytest.approx(np.mean(ratios) - reach, abs=1e-3)
         assert (cell["better"] == "neither") == (cell["low"] <= 1 <= cell["high"])
+
+
+@pytest.mark.parametrize(("factor", "answer"), [(0.5, "KANs"), (2.0, "MLPs"), (1.0, "neither")])
+def test_whichever_networks_are_better_is_the_verdict(monkeypatch, factor, answer):
+    """In two models over three seeds, whose own spread of 1.05 is the same for both kinds."""
+    from submanifold.reproduce import kan_models
+
+    def compared(data, model, seed, steps):
+        chance = 1.05 ** (seed - 1)
+        distances = {"mlp": 1.0, "kan": factor * chance, "kan in equal time": factor * chance}
+        return [
+            {"data": data, "model": model, "network": kind, "seed": seed, "distance": distance}
+            for kind, distance in distances.items()
+        ]
+
+    monkeypatch.setattr(kan_models.jobs, "done", lambda function, parts, folder: [compared(*part) for part in parts])
+    outcome = run("kan-models", seeds=3, data=("circle",), models=("vae", "flow"))
+    assert outcome.reproduced
+    reach = 4.303 * math.log(1.05) / math.sqrt(3)  # of Student's t with two degrees of freedom
+    interval = f"{factor:.2f} [{factor * math.exp(-reach):.2f}, {factor * math.exp(reach):.2f}]"
+    for claim in outcome.claims:
+        assert claim.measured.startswith(f"{answer}: distances with KANs are {interval} times those with MLPs")
+        better = {"KANs": ("2 of 2", "0 of 2"), "MLPs": ("0 of 2", "2 of 2"), "neither": ("0 of 2", "0 of 2")}[answer]
+        assert f"KANs are better in {better[0]}" in claim.measured
+        assert f"MLPs are better in {better[1]}" in claim.measured

@@ -30,8 +30,8 @@ EXPERIMENTS = {
     "dimension-intervals": "95% intervals of the intrinsic dimension cover in 95% of samples, although neighbourhoods "
     "overlap (nine hours)",
     "kan-scaling": "errors of KANs fall with the fourth power of their grids' intervals, as errors of cubic splines do",
-    "kan-models": "in VAEs, flows, diffusion and two-step models KANs learn laws better than MLPs of equal size and of "
-    "equal time: cell by cell, whatever comes out (an hour)",
+    "kan-models": "in VAEs, flows, diffusion and two-step models, which learn laws better, KANs or MLPs of equal size "
+    "and of equal time: whatever comes out (an hour and a half)",
     "spectral-bias": "a KAN learns all frequencies of a sum of waves, MLPs of equal size only the low ones; and finer "
     "grids overfit (a quarter of an hour)",
 }
