@@ -50,9 +50,7 @@ def off(made, x):
 def test_single_precision_has_its_digits_on_fine_grids(G, k, uniform):
     for seed in range(3):
         x = 2 * torch.rand(500, 1, generator=torch.Generator().manual_seed(seed)) - 1
-        value, *derivatives = off(layer(G, k, uniform, seed), x)
-        assert value < 1e-6
-        assert max(derivatives) < 2e-6
+        assert max(off(layer(G, k, uniform, seed), x)) < 1e-6
 
 
 @pytest.mark.parametrize("open_knots", [True, False])
@@ -64,11 +62,12 @@ def test_double_precision_has_its_digits(k, uniform, open_knots):
         assert max(off(layer(G, k, uniform, seed, open_knots=open_knots).double(), x)) < 1e-12
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_open_knots_have_their_digits_in_single_precision(k):
+@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 8])
+def test_open_knots_have_their_digits_in_single_precision(k, uniform):
     for G, seed in ((5, 0), (50, 1), (200, 2)):
         x = 2 * torch.rand(500, 1, generator=torch.Generator().manual_seed(seed)) - 1
-        assert max(off(layer(G, k, True, seed, open_knots=True), x)) < 3e-6
+        assert max(off(layer(G, k, uniform, seed, open_knots=True), x)) < (1e-6 if k < 8 else 2e-6)
 
 
 @pytest.mark.parametrize("open_ends", [True, False])

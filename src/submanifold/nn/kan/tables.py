@@ -3,9 +3,13 @@ r"""Splines on any grid by their polynomials on each interval, which are compute
 At the share f of an interval, the first of the k + 1 splines that are not zero there is a (1 - f)^k and the last is
 b f^k, since each ends where the interval does; all together are 1. So a, b and the polynomials of k - 2 others say
 everything. The share is taken from the breakpoint at which the interval starts: places near it keep all their digits.
+The others' polynomials are in f - 1/2: in f, coefficients of order 8 are up to 70 times the splines, and of alternating
+signs.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -47,15 +51,17 @@ def polynomials(knots: Tensor, order: int) -> Tensor:
 def spline_table(knots: Tensor, order: int) -> Tensor:
     """What `tabled_splines` needs to know of each interval, (numbers, m * G).
 
-    These are its start, one over its width, a, b, and of each of the splines 1, ..., k - 2 its coefficients and its
-    slope at f = 1.
+    These are its start, one over its width, a, b, and of each of the splines 1, ..., k - 2 its coefficients of powers
+    of f - 1/2, and its slopes at f = 0 and f = 1.
     """
     found = polynomials(knots, order)  # (m, G, spline, power)
     breakpoints = knots[:, order : knots.shape[1] - order]
     powers = torch.arange(order + 1, device=knots.device, dtype=knots.dtype)
+    centred = knots.new_tensor([[math.comb(i, j) * 0.5 ** (i - j) for j in range(order + 1)] for i in range(order + 1)])
     rows = [breakpoints[:, :-1], 1 / breakpoints.diff(dim=1), found[..., 0, 0], found[..., order, order]]
     for spline in range(1, order - 1):
-        rows += [*found[..., spline, :].unbind(-1), found[..., spline, :] @ powers]
+        own = found[..., spline, :]
+        rows += [*(own @ centred).unbind(-1), own[..., 1], own @ powers]
     return torch.stack(rows).flatten(1)
 
 
@@ -82,13 +88,13 @@ def tabled_splines(x: Tensor, breakpoints: Tensor, table: Tensor, order: int) ->
         return first, torch.stack([1 - f, f]).movedim(0, -1)
     falling = a * torch.sub((1 - f) ** order, before, alpha=order)
     rising = b * torch.add(f**order, after, alpha=order)
-    middle = []
-    for at in range(0, len(others), order + 2):
-        *c, end_slope = others[at : at + order + 2]
+    middle, g = [], f - 0.5
+    for at in range(0, len(others), order + 3):
+        *c, start_slope, end_slope = others[at : at + order + 3]
         value = c[order]
         for coefficient in reversed(c[:order]):
-            value = torch.addcmul(coefficient, f, value)
-        middle.append(torch.addcmul(torch.addcmul(value, before, c[1]), after, end_slope))
+            value = torch.addcmul(coefficient, g, value)
+        middle.append(torch.addcmul(torch.addcmul(value, before, start_slope), after, end_slope))
     rest = 1 - falling
     for value in [*middle, rising]:
         rest = rest - value
