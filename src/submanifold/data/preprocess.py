@@ -113,7 +113,7 @@ class Preprocess(nn.Module):
         return u
 
     def inverse_derivative(self, u: Tensor) -> Tensor:
-        r"""dT^{-1}/du at u, without a graph, (n, G, G, D / G), of the only coordinates that reach each other.
+        r"""dT^{-1}/du at points u, (n, G, G, D / G), without a graph, of the only coordinates that reach each other.
 
         Maps move each coordinate by itself, or mix the features at each place (coordinates of a vector, channels of a
         pixel): entry (b, a, p) is that of feature b by feature a, both at the p-th place. Where no map mixes there is
