@@ -226,6 +226,25 @@ def test_layers_for_the_compiler_are_those_of_plain_operations(options):
         torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("outside", ["linear", "clamp"])
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_what_is_compiled_has_second_derivatives_where_it_is_not(order, outside):
+    """Left uncompiled it is plain operations, of which the gradient of a slope is asked like of others."""
+    torch.manual_seed(0)
+    layer = KANLinear(2, 3, grid=4, order=order, outside=outside).double()
+    x = torch.linspace(-1.3, 1.3, 8, dtype=torch.float64).reshape(4, 2).requires_grad_()
+
+    def layers(x):
+        return layer(x), uniform_layer(layer, x, *layer.basis.to_intervals())
+
+    second = []
+    for said in layers(x):
+        (slope,) = torch.autograd.grad(said.square().sum(), x, create_graph=True)
+        second.append(torch.autograd.grad(slope.square().sum(), [x, *layer.parameters()]))
+    for ours, plain in zip(*second, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.slow
 def test_any_number_of_layers_is_compiled(monkeypatch):
     """More than the eight variants that torch compiles of one piece of code; torch.func has its derivatives."""

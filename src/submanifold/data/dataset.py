@@ -95,6 +95,14 @@ def split_rows(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], N
     """The rows of a shuffled split into (rest, held out), sorted; the latter are a `fraction` of them.
 
     At least one is on either side, and of four or more two are: one point has no law to compare with another.
+
+    Args:
+        n: how many rows.
+        fraction: the share that is held out, in [0, 1].
+        seed: of the shuffle.
+
+    Raises:
+        InvalidInput: for a fraction out of its range.
     """
     check_real(fraction, name="fraction", high=1.0)
     order = np.random.default_rng(seed).permutation(n)

@@ -172,7 +172,12 @@ def critic_loss(
 ) -> dict[str, Tensor]:
     """What a critic minimises, with its `gradient_penalty` if that has a weight, which is told too, each ().
 
-    `real` and `fake` are points, or the arguments of a critic of several.
+    Args:
+        divergence: the game.
+        critic: maps n points to scores, (n, 1).
+        real: points, or the critic's arguments, n of each.
+        fake: as many made points.
+        penalty: the weight, see `Divergence.penalty`.
     """
     scores = (critic(points) if isinstance(points, Tensor) else critic(*points) for points in (real, fake))
     loss = divergence.critic_loss(*scores)

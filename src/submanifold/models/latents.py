@@ -37,6 +37,9 @@ def number_of_latents(latent_dim: int | None, data_shape: Sequence[int], network
     That is enough for what images are known to vary in (16 for 8 x 8 pixels, 56 for 28 x 28), and says nothing of the
     data at hand; their intrinsic dimension, see `submanifold.dimension.estimate`, does. Latents that are images, of
     `network="spatial"`, fill the channels that make the number nearest to it.
+
+    Raises:
+        InvalidInput: for a number below 1, or a shape that is not one of data.
     """
     if latent_dim is not None:
         return check_int(latent_dim, name="latent_dim")

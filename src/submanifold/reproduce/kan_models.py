@@ -58,7 +58,8 @@ MODELS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "diffusion": ("diffusion", (64, 64, 64)),
 }
 """The name and the widths of MLPs."""
-BUDGETS = ("equal parameters and steps", "equal parameters and time")
+BUDGETS = {"equal parameters and steps": "kan", "equal parameters and time": "kan in equal time"}
+"""What is equal, and which KANs are then compared with the MLPs."""
 
 
 def run(
@@ -179,7 +180,7 @@ def _seconds_per_step(model: Model, train: Dataset) -> float:
 
 def _log_ratios(rows: Sequence[Mapping[str, Any]], data: str, model: str, budget: str) -> Array:
     """By what factors KANs change the distance, one for each seed, their logarithms, (seeds,)."""
-    network = "kan" if budget == BUDGETS[0] else "kan in equal time"
+    network = BUDGETS[budget]
     found = {(row["network"], row["seed"]): row for row in rows if (row["data"], row["model"]) == (data, model)}
     seeds = sorted({seed for _, seed in found})
     return np.log([found[network, seed]["distance"] / found["mlp", seed]["distance"] for seed in seeds])
@@ -202,7 +203,7 @@ def _factor(log_ratios: Array) -> dict[str, Any]:
 def _cell(rows: Sequence[Mapping[str, Any]], data: str, model: str, budget: str) -> dict[str, Any]:
     """How the two kinds of networks compare in one model on one data set."""
     own = [row for row in rows if (row["data"], row["model"]) == (data, model)]
-    kinds = {"mlp": "mlp", "kan": "kan" if budget == BUDGETS[0] else "kan in equal time"}
+    kinds = {"mlp": "mlp", "kan": BUDGETS[budget]}
     return {
         "budget": budget,
         "data": data,

@@ -84,10 +84,9 @@ class EverySpline(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, intervals: int, order: int, dtype: torch.dtype) -> Tensor:
-        whole = u.round()
-        rest, whole = (u - whole).to(dtype), whole.to(dtype)
-        ctx.save_for_backward(whole, rest)
-        ctx.intervals, ctx.order, ctx.dtype = intervals, order, u.dtype
+        whole, rest = _split(u, dtype)
+        ctx.save_for_backward(u)  # of which the backward pass is a function, so that it has derivatives itself
+        ctx.intervals, ctx.order, ctx.dtype = intervals, order, dtype
         centres = _centres(rest, intervals, order)
         before, v, after = _parts(whole, rest, intervals, centres)
         straight = before * _slopes(0 - centres, order) + after * _slopes(intervals - centres, order)
@@ -95,9 +94,10 @@ class EverySpline(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
-        whole, rest = ctx.saved_tensors
+        (u,) = ctx.saved_tensors
+        whole, rest = _split(u, ctx.dtype)
         _, v, _ = _parts(whole, rest, ctx.intervals, _centres(rest, ctx.intervals, ctx.order))
-        return (given * _slopes(v, ctx.order)).sum(dim=-2).to(ctx.dtype), None, None, None
+        return (given * _slopes(v, ctx.order)).sum(dim=-2).to(u.dtype), None, None, None
 
 
 class _InOrder(torch.autograd.Function):
@@ -110,6 +110,12 @@ class _InOrder(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> Tensor:
         return given.contiguous()
+
+
+def _split(u: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The nearest whole number, and the rest."""
+    whole = u.round()
+    return whole.to(dtype), (u - whole).to(dtype)
 
 
 def _centres(u: Tensor, intervals: int, order: int) -> Tensor:
