@@ -2,7 +2,9 @@
 
 import copy
 import itertools
+from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy.interpolate import BSpline
 
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
-from submanifold.nn.kan import BASES, KAN, KANLinear
+from submanifold.nn.kan import BASES, KAN, KANLinear, refine, update_grid
 from submanifold.nn.kan.bases import BSplines
 from submanifold.nn.kan.compiled import EverySpline, uniform_layer
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
@@ -164,6 +166,63 @@ def test_edges_sum_to_the_layer_and_pruned_ones_are_gone():
     layer.prune_edges(keep)
     torch.testing.assert_close(layer(x), (before * keep).sum(dim=-1))
     assert (layer.slope_bounds()[~keep] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"basis": "rbf"}, {"open_knots": True, "grid": 20}])
+def test_recomputing_keeps_nothing_of_the_basis(options):
+    x = normal(200, 3, dtype=torch.float32)
+
+    def kept(**more):
+        torch.manual_seed(0)
+        layer, numbers = KANLinear(3, 4, **options, **more), []
+        owned = {p.untyped_storage().data_ptr() for p in (*layer.parameters(), *layer.buffers(), x)}
+
+        def keep(tensor):
+            if tensor.untyped_storage().data_ptr() not in owned:
+                numbers.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            layer(x)
+        return sum(numbers)
+
+    assert kept(recompute=True) <= 2 * x.numel()  # the base function and what it hears
+    assert kept() > 200 * 3 * KANLinear(3, 4, **options).basis.size
+
+
+@pytest.mark.parametrize("options", [{}, {"open_knots": True}, {"order": 5, "open_knots": True}, {"basis": "rbf"}])
+def test_states_are_taken_as_they_are(options):
+    """Into networks whose numbers are nowhere yet, and of another precision."""
+    kan, x = KAN([2, 3, 1], **options), normal(50, 2)
+    if "basis" not in options:
+        refine(kan, 7)
+        update_grid(kan, x.float())
+    with torch.device("meta"):
+        again = KAN([2, 3, 1], **options)
+    again.load_state_dict(kan.state_dict(), assign=True)
+    assert torch.equal(again(x.float()), kan(x.float()))
+    single = KAN([2, 3, 1], **options)
+    single.load_state_dict(kan.double().state_dict(), assign=True)
+    assert torch.equal(single(x), kan(x))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("offset", [10.0, 1e3, 1e6])
+def test_lipschitz_bounds_hold_in_exact_arithmetic_where_coefficients_are_large(offset, seed):
+    """The slope at a breakpoint of a uniform cubic is a difference of coefficients over two intervals."""
+    torch.manual_seed(seed)
+    layer = KANLinear(1, 1, grid=4, base=None, noise=1.0).double()  # intervals of 0.5
+    with torch.no_grad():
+        layer.coefficients += offset
+    c = [Fraction(float(value)) for value in layer.coefficients.detach()[0, 0]]
+    steepest = max(abs(b - a) for a, b in zip(c, c[2:], strict=False))
+    bound = Fraction(lipschitz_upper_bound(layer))
+    assert steepest <= bound
+    monotone = KANLinear(1, 1, grid=4, order=1, base=None).double()
+    with torch.no_grad():
+        monotone.coefficients[0, 0] = offset + torch.arange(5) / 3  # one slope everywhere
+    c = [Fraction(float(value)) for value in monotone.coefficients.detach()[0, 0]]
+    assert max(2 * abs(b - a) for a, b in pairwise(c)) <= Fraction(lipschitz_upper_bound(monotone))
 
 
 @pytest.mark.parametrize("options", [{"recompute": True}, {"open_knots": True}, {"base": None}, {"basis": "rbf"}])

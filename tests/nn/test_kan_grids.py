@@ -245,6 +245,31 @@ def test_what_is_no_number_is_outside():
     assert layer.basis.outside_share(x).tolist() == [0.5, 0.75]
 
 
+@pytest.mark.parametrize("start", [0.0, 1e3, 1e5, 1e6])
+def test_a_grid_that_is_not_even_is_not_taken_as_one(start):
+    """Far from 0, where what is uneven is little beside rounding in single precision."""
+    for shift in (0.0, 0.005, 0.125, 0.5):
+        layer = KANLinear(1, 1, base=None)
+        layer.basis.set_breakpoints(start + torch.tensor([[0.0, 2.0 + shift, 4.0, 6.0, 8.0, 10.0]]))
+        grid = layer.basis.breakpoints.double()
+        torch.testing.assert_close(layer.basis.exact_breakpoints, grid, rtol=0, atol=2e-3)
+
+
+def test_grids_follow_data_that_are_far_from_0():
+    """As long as single precision tells points of a grid apart; and where it does not, that is said."""
+    net, x = KAN([2, 1], grid=50, base=None), (1e6 + normal(1000, 2)).float()
+    update_grid(net, x)
+    assert list(outside_shares(net, lambda: net(x)).values()) == [0.0]
+    narrow = (1e6 + normal(1000, 2)).float()
+    narrow[:, 1] = 1e6 + torch.arange(1000) % 8 / 16
+    net = KAN([2, 1], grid=50)
+    with pytest.warns(
+        UserWarning, match="input 1 of a layer is from 1000000 to 1000000.44, too little for a grid of 50"
+    ):
+        update_grid(net, narrow)
+    assert net[0].basis.outside_share(narrow).tolist() == [0.0, 1.0]
+
+
 def test_values_that_repeat_or_do_not_vary():
     x = normal(200, 3)
     x[:160, 0] = 0.0

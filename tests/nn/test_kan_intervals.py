@@ -1,7 +1,10 @@
 """Bounds of KANs on boxes: nothing is said beyond them, and single layers nearly reach them."""
 
+from fractions import Fraction
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import ACTIVATIONS
@@ -100,6 +103,68 @@ def test_a_point_is_a_box():
     least, most = output_bounds(kan, x, x)
     torch.testing.assert_close(least, kan(x).detach(), rtol=0, atol=1e-9)
     torch.testing.assert_close(most, kan(x).detach(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("outside", ["linear", "clamp"])
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e8])
+def test_bounds_hold_in_exact_arithmetic_where_large_terms_cancel(size, outside):
+    """Straight edges, whose values are fractions, near their zeros: on the grid, beyond it, and far from 0."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        low = [-1.0, 0.0, 1000.0][seed % 3]
+        grid = (low, low + 2.0)
+        layer = KANLinear(1, 1, grid=1, order=1, base=None, grid_range=grid, outside=outside).double()
+        a, b = size * (1 + torch.rand(2, dtype=torch.float64))
+        with torch.no_grad():
+            layer.coefficients[0, 0] = torch.stack([a, -b] if seed % 2 else [a, 1.25 * a])
+        zero = float(grid[0] + 2 * a / (a + b) if seed % 2 else grid[0] - 8)
+        x = zero + 1e-3 * torch.arange(-5, 6, dtype=torch.float64)[:, None]
+        start, end = (Fraction(float(value)) for value in layer.coefficients.detach()[0, 0])
+        for t, least, most in zip(x[:, 0].tolist(), *layer_bounds(layer, x, x), strict=True):
+            place = Fraction(min(max(t, grid[0]), grid[1]) if outside == "clamp" else t)
+            exact = start + (end - start) * (place - Fraction(grid[0])) / 2
+            assert Fraction(float(least)) <= exact <= Fraction(float(most))
+            assert most - least < 1e-8 * size
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_constants_are_within_bounds_wherever_one_looks(options):
+    layer = KANLinear(1, 1, **options).double()
+    layer.say_nothing()
+    with torch.no_grad():
+        if options.get("basis") in ("chebyshev", "fourier"):
+            layer.coefficients[..., 0] = 1.0
+        elif "basis" not in options:
+            layer.coefficients.fill_(1.0)
+    constant = 0.0 if options.get("basis") == "rbf" else 1.0
+    x = torch.tensor([1.0, 3.0, 30.0, 1e3, 1e5], dtype=torch.float64)[:, None] * (1 + torch.rand(200, 1, 1).double())
+    for place in x.movedim(1, 0):
+        least, most = layer_bounds(layer, place, place)
+        assert (least <= constant).all()
+        assert (most >= constant).all()
+
+
+class _Largest(TorchDispatchMode):
+    """How many numbers in double precision are as large as the largest tensor that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // 8)
+        return made
+
+
+@pytest.mark.parametrize("options", [{"grid": 100}, {"grid": 200, "open_knots": True}, {"basis": "chebyshev"}], ids=str)
+def test_bounds_of_fine_grids_take_little_memory(options):
+    layer = KANLinear(64, 64, **options)
+    low = torch.full((20, 64), -3.0)
+    with _Largest() as made:
+        layer_bounds(layer, low, -low)
+    once = 64 * 64 * 20 + 64 * 4 * 202 * 4**3  # the result, or the pieces of one box
+    assert made.numbers <= max(once, 2 * intervals._AT_A_TIME)
 
 
 def test_smaller_boxes_have_smaller_bounds():

@@ -1,5 +1,6 @@
 """What KANs say about themselves: scores of edges, sparsity, pruning, known functions, formulas, pictures."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -64,6 +65,32 @@ def test_scores_are_deviations_of_what_edges_say(basis):
     torch.testing.assert_close(found.edges[0], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-5, 1e6])
+def test_units_of_outputs_do_not_matter(unit):
+    kan, x = network(), points()
+    rescaled = copy.deepcopy(kan)
+    with torch.no_grad():
+        rescaled.layers[1].spline_scale *= unit
+        rescaled.layers[1].base_scale *= unit
+    ours, theirs = attribution(rescaled, x), attribution(kan, x)
+    for a, b in zip([*ours.edges, *ours.nodes], [*theirs.edges, *theirs.nodes], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=0)
+    widths = [[layer.out_features for layer in prune(net, x, edge_threshold=0.3).layers] for net in (rescaled, kan)]
+    assert widths[0] == widths[1]
+
+
+def test_edges_that_cancel_each_other_are_not_all_there_is():
+    kan, x = network((1, 2, 1)), points(width=1)
+    with torch.no_grad():
+        for values in kan.layers[0].parameters():
+            values[1] = values[0]
+        for values in (kan.layers[1].coefficients, kan.layers[1].base_scale):
+            values[:, 1] = -values[:, 0]
+    E = kan.layers[1].edges(kan.activations(x)[1]).std(dim=0)
+    found = attribution(kan, x)
+    torch.testing.assert_close(found.edges[1], E / (1e-4 * E.sum()), rtol=1e-4, atol=0)
+
+
 def test_what_leads_nowhere_has_no_score():
     kan, x = network(), points()
     silence(kan, 1, [[1.0, 1.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]])
@@ -98,6 +125,13 @@ def test_sparsity_differentiates_and_is_what_it_says():
     assert torch.autograd.gradcheck(f, values, atol=1e-5)
     total = sum(float(scores.detach().sum()) for scores in edge_scores(kan, x))
     assert float(sparsity(kan, x, entropy=0.0).detach()) == pytest.approx(total)
+    entropies = []
+    for scores in (scores.detach() for scores in edge_scores(kan, x)):
+        for s in (scores, scores.mT):
+            p = s / (1 + s.sum(dim=1, keepdim=True))
+            entropies.append(float(-(p * (p + 1e-4).log2()).sum(dim=1).mean()))
+    assert float(sparsity(kan, x, l1=0.0, entropy=1.0).detach()) == pytest.approx(sum(entropies))
+    assert float(sparsity(kan, x).detach()) == pytest.approx(total + 2 * sum(entropies))
     # one strong edge is told from many weak ones of the same sum
     spread, single = network((4, 1)), network((4, 1))
     with torch.no_grad():
@@ -347,6 +381,22 @@ def test_edges_that_are_no_known_function_stay_splines():
     assert "cos(" in forced.formula()[0]
 
 
+def test_what_varies_is_not_written_as_a_constant():
+    """Two waves, neither of which explains half; and an edge that is constant."""
+    kan, x = network((2, 1), grid=30, base=None), points(width=2)
+    t = torch.linspace(-1, 1, 2000, dtype=torch.float64)
+    values = kan.layers[0].basis(t[:, None].expand(-1, 2))[:, 0]
+    with torch.no_grad():
+        for i, said in enumerate([torch.sin(9 * t) + torch.cos(23 * t), 0.5 * torch.ones_like(t)]):
+            kan.layers[0].coefficients[0, i] = torch.linalg.lstsq(values, said[:, None]).solution[:, 0]
+    suggested = suggest(kan, x)
+    assert "0" not in {fit.name for fit in suggested[0, 0, 0]}
+    assert suggested[0, 0, 1][0].name == "0"
+    assert formula(kan, x) == ["phi_1_1_1(x1) + 0.5"]
+    (text,) = formula(kan, x, min_r2=0.0)
+    assert "x1" in text
+
+
 def test_formulas_say_what_networks_compute():
     """Written to all digits and computed by NumPy."""
     kan, x = network((2, 3, 2), base=None), points(60, 2)
@@ -404,6 +454,8 @@ def test_pictures_show_edges_that_there_are():
         (lambda kan, x: suggest(kan, x, functions=["sine"]), "functions='sine'"),
         (lambda kan, x: snap(kan, x, choices={(5, 0, 0): "sin"}), r"the edge \(5, 0, 0\)"),
         (lambda kan, x: snap(kan, x, min_r2=2.0), "min_r2=2"),
+        (lambda kan, x: snap(kan, x)(x[:, :2]), r"x has shape \(400, 2\): give \(..., 3\)"),
+        (lambda kan, x: snap(kan, x, min_r2=0.0)(points(width=5)), r"x has shape \(400, 5\): give \(..., 3\)"),
         (lambda kan, x: draw(kan, x, names=["x"]), "names holds 1"),
         (lambda kan, x: draw(network((3, 40, 2)), x), "prune it"),
     ],

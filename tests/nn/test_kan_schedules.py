@@ -102,6 +102,18 @@ def test_nothing_changes_after_the_last_step():
     assert {layer.basis.intervals for layer in spline_layers(model)} == {9}
 
 
+def test_schedules_to_coarser_grids_are_refused_before_any_grid_changes():
+    torch.manual_seed(0)
+    model = Autoencoder((3,), latent_dim=1, network={"name": "kan", "grid": 8}, hidden=(4,))
+    schedule = GridSchedule(update_until=10, refine={20: 6, 30: 12})
+    before = [layer.basis.breakpoints.clone() for layer in spline_layers(model)]
+    x = normal(100, 3, dtype=torch.float32)
+    with pytest.raises(InvalidInput, match=r"refine=\{20: 6, 30: 12\} is coarser than a grid of 8 of the model"):
+        sm.fit(model, x, steps=40, evaluate_every=10, callbacks=[schedule], progress=False)
+    for layer, breakpoints in zip(spline_layers(model), before, strict=True):
+        assert torch.equal(layer.basis.breakpoints, breakpoints)
+
+
 @pytest.mark.parametrize(("again", "words"), [({}, None), ({"refine": {30: 14}}, "alteration"), (None, "alteration")])
 def test_a_model_whose_grids_changed_is_still_that_of_its_run(again, words, tmp_path):
     """It is not with another schedule, nor with none."""

@@ -29,6 +29,16 @@ def points(n=500, D=3, seed=0, dtype=torch.float64):
     return torch.cat([x, 1e3 * x[: n // 5], torch.linspace(-1, 1, 8, dtype=dtype)[:, None].expand(-1, D)])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_tells_places_on_a_fine_grid_apart(dtype):
+    net = MonotoneKAN(1, grid=200).to(dtype)
+    x = torch.linspace(-1, 1, 201)[:, None].to(dtype)
+    for y in (net(x), net.inverse(x)):
+        assert y.dtype == dtype
+        torch.testing.assert_close(y, x)  # at first it is the identity
+    assert float(net.log_det(x).abs().max()) < 0.01
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", SEEDS)

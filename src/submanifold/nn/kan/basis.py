@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from submanifold.checks import check_real
 from submanifold.errors import InvalidInput
 
-__all__ = ["Basis", "check_range"]
+__all__ = ["ROUNDING", "Basis", "check_range", "check_width"]
+
+ROUNDING = 256 * torch.finfo(torch.float64).eps
+"""By which share of what they are computed of bounds are wider than computed."""
 
 
 class Basis(nn.Module, ABC):
@@ -41,3 +45,9 @@ def check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
         raise InvalidInput(f"grid_range={grid_range!r} is not accepted: give the two ends of the grid") from None
     low = check_real(low, name="grid_range", low=-math.inf)
     return low, check_real(high, name="grid_range", low=low, open_low=True)
+
+
+def check_width(x: Tensor, in_features: int, name: str = "x") -> None:
+    """Refuse points with another number of coordinates."""
+    if x.shape[-1:] != (in_features,):
+        raise InvalidInput(f"{name} has shape {tuple(x.shape)}: give (..., {in_features})")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from submanifold.checks import check_choice, check_int
 from submanifold.errors import InvalidInput
-from submanifold.nn.kan.basis import Basis, check_range
+from submanifold.nn.kan.basis import ROUNDING, Basis, check_range
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, slopes, uniform_splines
 from submanifold.nn.kan.tables import spline_table, tabled_splines
 
@@ -18,6 +18,8 @@ __all__ = ["BSplines"]
 
 OUTSIDE = ("linear", "clamp")
 """Beyond the grid: continued by the tangent, or by the value at its end."""
+_MOST_ROUNDED = 1e-3
+"""Of an interval, by which breakpoints of uniform grids are off by rounding."""
 _MOST_BY_CHANGE = 3
 """Up to which order splines with open ends are had from those without in all digits."""
 
@@ -140,11 +142,26 @@ class BSplines(Basis):
         return coefficients if self._to_extended is None else coefficients @ self._to_extended.to(coefficients).mT
 
     def slope_bounds(self, coefficients: Tensor) -> Tensor:
-        """The largest |coefficient| of the derivative on knots four times as dense, which bound it from above."""
-        new = knots_of(_split(self.exact_breakpoints, 4), self.order, open_ends=True)
+        """The largest |coefficient| of the derivative on knots four times as dense, which bound it from above.
+
+        Wider by what rounding may take: large coefficients may differ by little.
+        """
+        dense = _split(self.exact_breakpoints, 4)
+        new = knots_of(dense, self.order, open_ends=True)
         T = change_of_knots(self.exact_knots, new, self.order)
         c = torch.einsum("ijk,oik->oij", T, coefficients.double())
-        return slopes(c, new, self.order).abs().amax(dim=-1)
+        steepest = self.order * T.abs().sum(dim=-1).amax(dim=-1) / dense.diff(dim=1).amin(dim=1)  # of coefficients of 1
+        slack = ROUNDING * self.rounding() * steepest * coefficients.double().abs().amax(dim=-1)
+        return slopes(c, new, self.order).abs().amax(dim=-1) + slack
+
+    def rounding(self) -> Tensor:
+        """By how many units of rounding a spline may be off for coefficients of 1, about, (in_features,).
+
+        Places are rounded as numbers that are as large as the ends of the grid, and matter by their share of an
+        interval.
+        """
+        grid = self.exact_breakpoints
+        return 1 + grid.abs().amax(dim=1) / grid.diff(dim=1).amin(dim=1)
 
     def identity(self) -> Tensor:
         """Coefficients of phi(x) = x, (in_features, size)."""
@@ -185,9 +202,13 @@ class BSplines(Basis):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}breakpoints")
-        if isinstance(stored, Tensor):  # of a grid that was refined
+        if isinstance(stored, Tensor) and self.breakpoints.is_meta:
+            self.breakpoints = stored.to("meta")
+        elif isinstance(stored, Tensor):  # of a grid that was refined
             self.set_breakpoints(stored)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if not self.breakpoints.is_meta:  # of another precision or device, where tensors are taken as they are
+            self.set_breakpoints(self.breakpoints)
 
 
 def _even(low: Tensor, high: Tensor, intervals: int) -> Tensor:
@@ -199,16 +220,22 @@ def _even(low: Tensor, high: Tensor, intervals: int) -> Tensor:
 def _is_even(breakpoints: Tensor) -> bool:
     """Whether grids are uniform but for the rounding of breakpoints, which in fine grids is much of an interval.
 
-    What was rounded to single precision once and is double since is taken as what it was.
+    What was rounded to single precision once and is double since is taken as what it was. Far from 0, where rounding is
+    not small beside an interval, grids are what their numbers say.
     """
+    if breakpoints.is_meta:  # as grids are at first
+        return True
     found = breakpoints.double()
     is_single = bool((found == found.float()).all())
-    slack = 2 * torch.finfo(torch.float32 if is_single else torch.float64).eps * found.abs().amax(dim=1, keepdim=True)
+    rounding = (
+        2 * torch.finfo(torch.float32 if is_single else torch.float64).eps * found.abs().amax(dim=1, keepdim=True)
+    )
+    slack = torch.minimum(rounding, _MOST_ROUNDED * found.diff(dim=1).amin(dim=1, keepdim=True))
     return bool(((found - _even(found[:, 0], found[:, -1], found.shape[1] - 1)).abs() <= slack).all())
 
 
 def _increases(breakpoints: Tensor) -> bool:
-    return bool((breakpoints.diff(dim=1) > 0).all())
+    return breakpoints.is_meta or bool((breakpoints.diff(dim=1) > 0).all())
 
 
 def _split(breakpoints: Tensor, parts: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from submanifold.nn.kan.bases import BSplines
+from submanifold.nn.kan.basis import check_width
 
 if TYPE_CHECKING:
     from submanifold.nn.kan.linear import KANLinear
@@ -40,7 +41,7 @@ def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
     kind = (type(basis), basis.size, layer.in_features, layer.out_features)
     plain = layer.local or layer.recompute
     if isinstance(basis, BSplines) and basis.is_uniform and basis.order > 1 and not plain:
-        layer._check(x)
+        check_width(x, layer.in_features)
         said: Tensor = _compiler(uniform_layer, kind)(layer, x, *basis.to_intervals())
     else:
         said = _compiler(any_layer, kind)(layer, x)

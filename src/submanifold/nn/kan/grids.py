@@ -8,7 +8,8 @@ fit would leave those undetermined that no data reach.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -166,7 +167,8 @@ class GridSchedule:
         uniform_share: see `quantile_breakpoints`.
 
     Raises:
-        InvalidInput: for steps or intervals that are not positive or do not increase.
+        InvalidInput: for steps or intervals that are not positive or do not increase; in training, at the first
+            evaluation, for grids coarser than those of what is trained.
     """
 
     def __init__(
@@ -190,6 +192,7 @@ class GridSchedule:
         shares = outside_shares(event.model, run)  # of the layers that this stage trains
         event.record["outside_grid"] = max(shares.values(), default=0.0)
         due = [intervals for at, intervals in self.refine.items() if at <= event.step]
+        self._check([*due[-1:], *(intervals for at, intervals in self.refine.items() if at > event.step)], list(shares))
         is_early = event.step <= self.update_until
         if is_early:
             with _all_or_nothing(list(shares)):
@@ -198,6 +201,14 @@ class GridSchedule:
         for layer in coarse:
             refine(layer, due[-1])
         return bool(shares) and (is_early or bool(coarse))
+
+    def _check(self, ahead: Sequence[int], layers: list[KANLinear]) -> None:
+        """Refuse grids that are to come and would be coarser than those there are."""
+        finest = max((_splines(layer).intervals for layer in layers), default=0)
+        if ahead and ahead[0] < finest:
+            raise InvalidInput(
+                f"refine={self.refine} is coarser than a grid of {finest} of the model: give more intervals"
+            )
 
 
 def _follow_all(
@@ -212,13 +223,31 @@ def _follow_all(
 
 
 def _follow(layer: KANLinear, seen: Tensor, uniform_share: float, preserve: bool) -> None:
-    """Grids that follow what was seen, (n, in_features); columns that do not vary keep theirs."""
+    """Grids that follow what was seen, (n, in_features); columns that do not vary keep theirs.
+
+    Far from 0, quantiles that differ may be one number in the precision of the grid; then it is uniform, if it can.
+    """
     basis = _splines(layer)
     old = basis.exact_breakpoints
-    new = quantile_breakpoints(seen, old.shape[1] - 1, uniform_share=uniform_share)
-    varies = (new.to(basis.breakpoints).diff(dim=1) > 0).all(dim=1)  # NaN too does not
-    new = torch.where(varies[:, None], new, old)
-    regrid(layer, _united(old, new) if preserve else new)
+    found = old
+    for share in (1.0, uniform_share):
+        new = quantile_breakpoints(seen, old.shape[1] - 1, uniform_share=share)
+        is_grid = (new.to(basis.breakpoints).diff(dim=1) > 0).all(dim=1)  # NaN too is none
+        found = torch.where(is_grid[:, None], new, found)
+        if share == 1:
+            _tell_of_too_little(basis, seen, is_grid)
+    regrid(layer, _united(old, found) if preserve else found)
+
+
+def _tell_of_too_little(basis: BSplines, seen: Tensor, is_grid: Tensor) -> None:
+    """Warn of columns beyond their grids which vary, but by less than grids take in their precision."""
+    low, high = seen.amin(dim=0), seen.amax(dim=0)
+    for i in (~is_grid & (high > low) & (basis.outside_share(seen) > 0)).nonzero()[:, 0].tolist():
+        warnings.warn(
+            f"input {i} of a layer is from {float(low[i]):.9g} to {float(high[i]):.9g}, too little for a grid of "
+            f"{basis.intervals} intervals in {basis.breakpoints.dtype}, so that its grid stays: subtract the mean",
+            stacklevel=2,
+        )
 
 
 def _united(old: Tensor, new: Tensor) -> Tensor:

@@ -18,16 +18,16 @@ from submanifold.checks import check_int, check_tensor
 from submanifold.errors import InvalidInput
 from submanifold.nn.activations import activation_range
 from submanifold.nn.kan.bases import BSplines
+from submanifold.nn.kan.basis import ROUNDING
 from submanifold.nn.kan.linear import KANLinear
 from submanifold.nn.kan.network import KAN
-from submanifold.nn.kan.splines import dense, local_splines
+from submanifold.nn.kan.splines import local_splines
+from submanifold.nn.kan.tables import interval_numbers
 
 __all__ = ["activation_bounds", "layer_bounds", "output_bounds", "require_bounds"]
 
-_AT_A_TIME = 2**22
-"""How many numbers are held at a time (32 MiB)."""
-_ROUNDING = 256 * torch.finfo(torch.float64).eps
-"""By which share bounds are wider than computed."""
+_AT_A_TIME = 2**18
+"""How many numbers are held at a time, about (2 MiB): more are slower."""
 
 
 def output_bounds(kan: KAN, low: Tensor, high: Tensor, *, parts: int = 4) -> tuple[Tensor, Tensor]:
@@ -66,9 +66,13 @@ def layer_bounds(layer: KANLinear, low: Tensor, high: Tensor, *, parts: int = 4)
             finite, by which bounds are NaN.
     """
     check_int(parts, name="parts")
-    cuts = _cuts(layer, *_boxes(layer, low, high), parts)  # (n, in, pieces + 1)
-    each = layer.out_features * cuts[0].numel()
-    blocks = [_layer_bounds(layer, block) for block in torch.split(cuts, max(1, _AT_A_TIME // each))]
+    low, high = _boxes(layer, low, high)
+    each = max(layer.in_features * _pieces(layer, parts) * _numbers_per_piece(layer), layer.mask.numel())
+    at_a_time = max(1, _AT_A_TIME // each)
+    blocks = [
+        _layer_bounds(layer, _cuts(layer, *box, parts))
+        for box in zip(torch.split(low, at_a_time), torch.split(high, at_a_time), strict=True)
+    ]
     least, most = (torch.cat(ends) for ends in zip(*blocks, strict=True))
     require_bounds(least, most)
     return least, most
@@ -84,11 +88,11 @@ def _layer_bounds(layer: KANLinear, cuts: Tensor) -> tuple[Tensor, Tensor]:
     """Bounds (n, out) for the ends of pieces (n, in, pieces + 1)."""
     start, end = cuts[..., :-1], cuts[..., 1:]
     if isinstance(layer.basis, BSplines):
-        least, most = _spline_ranges(layer, layer.basis, start, end)
+        ranges = _spline_ranges(layer, layer.basis, start, end)
     else:
-        least, most = _ranges_by_slope(layer, start, end)
-    least, most = least * layer.mask, most * layer.mask  # (n, out, in)
-    slack = _ROUNDING * (1 + torch.maximum(least.abs(), most.abs()).sum(dim=-1))
+        ranges = _ranges_by_slope(layer, start, end)
+    least, most, size = (each * layer.mask for each in ranges)  # (n, out, in)
+    slack = ROUNDING * size.sum(dim=-1)
     return least.sum(dim=-1) - slack, most.sum(dim=-1) + slack
 
 
@@ -99,6 +103,16 @@ def _boxes(layer: KANLinear, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     if low.shape != high.shape or not bool((low <= high).all()):
         raise InvalidInput("low and high make no boxes: give as many of each, and low not above high")
     return low, high
+
+
+def _pieces(layer: KANLinear, parts: int) -> int:
+    """Into how many an interval is cut."""
+    return parts * (layer.basis.intervals + 2 if isinstance(layer.basis, BSplines) else 2 * layer.basis.size)
+
+
+def _numbers_per_piece(layer: KANLinear) -> int:
+    """How many are held at a time, of one input."""
+    return (layer.basis.order + 1) ** 3 if isinstance(layer.basis, BSplines) else layer.basis.size + 1
 
 
 def _cuts(layer: KANLinear, low: Tensor, high: Tensor, parts: int) -> Tensor:
@@ -114,53 +128,61 @@ def _cuts(layer: KANLinear, low: Tensor, high: Tensor, parts: int) -> Tensor:
     return torch.cat([starts.flatten(-2), edges[..., -1:]], dim=-1)
 
 
-def _spline_ranges(layer: KANLinear, basis: BSplines, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all edges over their pieces (n, in, pieces), (n, out, in) each."""
-    k, knots = basis.order, basis.exact_knots
-    T = _control_points(knots, k, start, end)  # (n, in, pieces, k + 1, G + k)
-    first, last = basis.exact_breakpoints[:, :1], basis.exact_breakpoints[:, -1:]
-    middle = 0.5 * (start + end)
-    is_beyond = (middle < first) | (middle > last)  # there it is straight
-    if bool(is_beyond.any()):
-        ends = torch.stack([start, end])  # (2, n, in, pieces)
-        if basis.outside == "clamp":
-            ends = torch.minimum(torch.maximum(ends, first), last)
-        A, B = dense(*local_splines(ends.movedim(2, -1), knots, k), basis.size).movedim(-2, 2)  # (n, in, pieces, G + k)
-        shares = torch.linspace(0, 1, k + 1, device=A.device, dtype=A.dtype)[:, None]
-        T = torch.where(is_beyond[..., None, None], torch.lerp(A[..., None, :], B[..., None, :], shares), T)
+def _spline_ranges(layer: KANLinear, basis: BSplines, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all edges over their pieces (n, in, pieces), and how large is what they are computed of; (n, out, in) each."""
+    first, T = _control_points(basis, start, end)  # (n, in, pieces), (n, in, pieces, k + 1, k + 1)
     c = layer.coefficients.double() * layer.spline_scale.double()[..., None]
+    near = c.unfold(-1, basis.order + 1, 1)  # (out, in, G, k + 1)
+    inputs = torch.arange(layer.in_features, device=c.device)[:, None]
     base = None if layer.base is None else _base_range(layer.base, start, end)
-    ranges = []
     at_a_time = max(1, _AT_A_TIME // T[..., 0].numel())
+    ranges = []
     for outputs in torch.split(torch.arange(len(c), device=c.device), at_a_time):
-        points = torch.einsum("niplj,oij->noipl", T, c[outputs])
-        least, most = points.amin(dim=-1), points.amax(dim=-1)  # (n, outputs, in, pieces)
+        points = torch.einsum("niplj,onipj->nolip", T, near[outputs][:, inputs, first])
+        least, most = points.amin(dim=2), points.amax(dim=2)  # (n, outputs, in, pieces)
         if base is not None:
             a, b = (layer.base_scale[outputs, :, None].double() * value[:, None] for value in base)
             least, most = least + torch.minimum(a, b), most + torch.maximum(a, b)
         ranges.append((least.amin(dim=-1), most.amax(dim=-1)))
     low, high = (torch.cat(ends, dim=1) for ends in zip(*ranges, strict=True))
-    return low, high
+    largest = T.abs().sum(dim=-1).amax(dim=(-2, -1)) * basis.rounding()  # (n, in)
+    size = largest[:, None] * c.abs().amax(dim=-1)
+    if base is not None:
+        said = torch.maximum(base[0].abs(), base[1].abs()).amax(dim=-1)
+        size = size + said[:, None] * layer.base_scale.double().abs()
+    return low, high, size
 
 
-def _control_points(knots: Tensor, order: int, start: Tensor, end: Tensor) -> Tensor:
-    """What gives the k + 1 control points on each piece of coefficients, (n, in, pieces, k + 1, G + k)."""
-    size, inner = knots.shape[1] - order - 1, knots[:, None, order + 1 : knots.shape[1] - order - 1]
+def _control_points(basis: BSplines, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """Of pieces (n, in, pieces), the first spline that is not zero, and T with control points T c of the k + 1 c there.
+
+    Beyond the grid they are on a line.
+    """
+    order, knots = basis.order, basis.exact_knots
+    low, high = basis.exact_breakpoints[:, :1], basis.exact_breakpoints[:, -1:]
     middle = 0.5 * (start + end)
-    first = (middle[..., None] >= inner).sum(dim=-1)  # (n, in, pieces)
+    first = interval_numbers(middle.movedim(-1, 1), basis.exact_breakpoints[:, 1:-1]).movedim(1, -1)
     is_end = torch.ones(order + 1, order, dtype=torch.bool, device=knots.device).tril(-1)  # point l: l times the end
     arguments = torch.where(is_end, end[..., None, None], start[..., None, None])  # (n, in, pieces, k + 1, k)
     around = first[..., None] + torch.arange(1, 2 * order + 1, device=knots.device)
-    t = knots[:, None].expand(*first.shape, -1).gather(-1, around)[..., None, :]  # (n, in, pieces, 1, 2k)
+    inputs = torch.arange(len(knots), device=knots.device)[:, None, None]
+    t = knots[inputs, around][..., None, :]  # (n, in, pieces, 1, 2k)
     # de Boor's algorithm on unit coefficients, with another argument in each round, as in `change_of_knots`
     T = torch.eye(order + 1, device=knots.device, dtype=knots.dtype).expand(*arguments.shape[:-1], -1, -1)
     for r in range(1, order + 1):
-        low, high = t[..., r - 1 : order], t[..., order : 2 * order - r + 1]
-        share = ((arguments[..., r - 1, None] - low) / (high - low))[..., None]
+        before, after = t[..., r - 1 : order], t[..., order : 2 * order - r + 1]
+        share = ((arguments[..., r - 1, None] - before) / (after - before))[..., None]
         T = (1 - share) * T[..., :-1, :] + share * T[..., 1:, :]
     T = T[..., 0, :]  # (n, in, pieces, k + 1, k + 1)
-    at = first[..., None, None] + torch.arange(order + 1, device=knots.device)
-    return T.new_zeros(*T.shape[:-1], size).scatter(-1, at.expand_as(T), T)
+    is_beyond = (middle < low) | (middle > high)
+    if bool(is_beyond.any()):
+        ends = torch.stack([start, end])  # (2, n, in, pieces)
+        if basis.outside == "clamp":
+            ends = torch.minimum(torch.maximum(ends, low), high)
+        A, B = local_splines(ends.movedim(2, -1), knots, order)[1].movedim(-2, 2)  # (n, in, pieces, k + 1)
+        shares = torch.linspace(0, 1, order + 1, device=knots.device, dtype=knots.dtype)[:, None]
+        T = torch.where(is_beyond[..., None, None], torch.lerp(A[..., None, :], B[..., None, :], shares), T)
+    return first, T
 
 
 def _base_range(base: nn.Module, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,9 +192,18 @@ def _base_range(base: nn.Module, start: Tensor, end: Tensor) -> tuple[Tensor, Te
     return found
 
 
-def _ranges_by_slope(layer: KANLinear, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all edges over their pieces (n, in, pieces), (n, out, in) each."""
+def _ranges_by_slope(layer: KANLinear, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all edges over their pieces (n, in, pieces), and how large is what they are computed of; (n, out, in) each."""
     exact = copy.deepcopy(layer).double()
-    said = exact.edges(0.5 * (start + end).movedim(-1, 1)).movedim(1, -1)  # (n, out, in, pieces)
-    reach = layer.slope_bounds()[..., None] * (0.5 * (end - start))[:, None]
-    return (said - reach).amin(dim=-1), (said + reach).amax(dim=-1)
+    functions, weights = exact.functions(0.5 * (start + end).movedim(-1, 1)), exact.weights()
+    slopes, half = layer.slope_bounds(), 0.5 * (end - start).movedim(-1, 1)  # (n, pieces, in)
+    at_a_time = max(1, _AT_A_TIME // half.numel())
+    ranges = []
+    for outputs in torch.split(torch.arange(len(weights), device=weights.device), at_a_time):
+        said = torch.einsum("npij,oij->npoi", functions, weights[outputs])
+        reach = slopes[outputs] * half[:, :, None]
+        ranges.append(((said - reach).amin(dim=1), (said + reach).amax(dim=1)))
+    low, high = (torch.cat(ends, dim=1) for ends in zip(*ranges, strict=True))
+    size = torch.einsum("nij,oij->noi", functions.abs().amax(dim=1), weights.abs())
+    places = torch.maximum(start.abs(), end.abs()).amax(dim=-1)  # they are rounded too
+    return low, high, size + slopes * (1 + places[:, None])

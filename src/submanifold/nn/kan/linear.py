@@ -16,6 +16,7 @@ from submanifold.errors import InvalidInput
 from submanifold.nn.activations import ACTIVATIONS, activation_lipschitz
 from submanifold.nn.activations import activation as make_activation
 from submanifold.nn.kan.bases import BASES, BSplines
+from submanifold.nn.kan.basis import check_width
 from submanifold.nn.kan.compiled import compiled_forward
 from submanifold.nn.kan.parameters import replace_data
 
@@ -100,10 +101,17 @@ class KANLinear(nn.Module):
 
     def edges(self, x: Tensor) -> Tensor:
         r"""What each edge says, \phi_{oi}(x_i), (..., out_features, in_features), of x (..., in_features)."""
-        values = torch.einsum("...ij,oij->...oi", self.basis(x).to(x.dtype), self._spline_weights())
-        if self.base is not None:
-            values = values + self.base(x)[..., None, :] * self._base_weights()
-        return values
+        return torch.einsum("...ij,oij->...oi", self.functions(x), self.weights())
+
+    def functions(self, x: Tensor) -> Tensor:
+        """What edges are sums of, (..., in_features, m), of x (..., in_features): the basis, and last the base."""
+        values = self.basis(x).to(x.dtype)
+        return values if self.base is None else torch.cat([values, self.base(x)[..., None]], dim=-1)
+
+    def weights(self) -> Tensor:
+        """Of `functions` in each edge, (out_features, in_features, m); zero where it was pruned."""
+        values = self._spline_weights()
+        return values if self.base is None else torch.cat([values, self._base_weights()[..., None]], dim=-1)
 
     @torch.no_grad()
     def say_nothing(self) -> None:
@@ -139,16 +147,12 @@ class KANLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, functions={self.basis.size}"
 
     def _forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        check_width(x, self.in_features)
         keep_nothing = self.recompute and torch.is_grad_enabled()
         splines = checkpoint(self._splines, x, use_reentrant=False) if keep_nothing else self._splines(x)
         if self.base is None:
             return splines
         return splines + functional.linear(self.base(x), self._base_weights())
-
-    def _check(self, x: Tensor) -> None:
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise InvalidInput(f"x has shape {tuple(x.shape)}: give (..., {self.in_features})")
 
     def _splines(self, x: Tensor) -> Tensor:
         if self.local:
@@ -184,4 +188,4 @@ class KANLinear(nn.Module):
             if tuple(self.coefficients.shape) != shape:  # of a grid that was refined
                 replace_data(self.coefficients, self.coefficients.new_zeros(shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.is_whole = bool(self.mask.all())
+        self.is_whole = self.mask.is_meta or bool(self.mask.all())

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from submanifold.checks import check_int
-from submanifold.errors import InvalidInput
-from submanifold.nn.kan.bases import check_range
+from submanifold.nn.kan.basis import ROUNDING, check_range, check_width
 from submanifold.nn.kan.splines import uniform_splines
 
 __all__ = ["IncreasingSpline", "MonotoneKAN"]
@@ -28,8 +27,6 @@ _UNIT = math.log(math.e - 1)
 """Where softplus is 1."""
 _ROUNDS = 120
 """Enough for bisection alone in float64; Newton's method takes about 5."""
-_ROUNDING = 256 * torch.finfo(torch.float64).eps
-"""By which share bounds are wider than computed."""
 
 
 class IncreasingSpline:
@@ -151,15 +148,16 @@ class MonotoneKAN(nn.Module):
 
     @property
     def spline(self) -> IncreasingSpline:
-        """All f_i, as the parameters are now."""
-        return IncreasingSpline(self.shift, self.rates, order=self.order, low=self.low, high=self.high)
+        """All f_i, as the parameters are now; at least in single precision, which tells places on a fine grid apart."""
+        shift, rates = _at_least_single(self.shift), _at_least_single(self.rates)
+        return IncreasingSpline(shift, rates, order=self.order, low=self.low, high=self.high)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.spline.forward_and_slope(self._checked(x, "x"))[0]
+        return self.spline.forward_and_slope(self._checked(x, "x"))[0].to(self._type(x))
 
     def inverse(self, y: Tensor) -> Tensor:
         """x with f(x) = y, to rounding."""
-        return self.spline.inverse(self._checked(y, "y"))
+        return self.spline.inverse(self._checked(y, "y")).to(self._type(y))
 
     def log_det(self, x: Tensor) -> Tensor:
         """log |det dy/dx| at x in nats, (...)."""
@@ -168,14 +166,14 @@ class MonotoneKAN(nn.Module):
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y = f(x), and log |det dy/dx| in nats, (...)."""
         y, slope = self.spline.forward_and_slope(self._checked(x, "x"))
-        return y, slope.log().sum(dim=-1)
+        return y.to(self._type(x)), slope.log().sum(dim=-1).to(self._type(x))
 
     @torch.no_grad()
     def slope_bound(self) -> float:
         """At least every f_i'(x): the largest of the rates that slopes are averages of; infinite if one is NaN."""
         spline = self._exact_spline()
         steepest = float(spline.steps.max() / spline.width)
-        return steepest * (1 + _ROUNDING) if math.isfinite(steepest) else math.inf
+        return steepest * (1 + ROUNDING) if math.isfinite(steepest) else math.inf
 
     @torch.no_grad()
     def bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,7 +181,7 @@ class MonotoneKAN(nn.Module):
         spline = self._exact_spline()
         (least, _), (most, _) = (spline.forward_and_slope(self._checked(x, "x").double()) for x in (low, high))
         size = spline.coefficients.abs().amax(dim=-1) + torch.maximum(least.abs(), most.abs())
-        slack = _ROUNDING * spline.coefficients.shape[-1] * size
+        slack = ROUNDING * spline.coefficients.shape[-1] * size
         return least - slack, most + slack
 
     def _exact_spline(self) -> IncreasingSpline:
@@ -193,7 +191,13 @@ class MonotoneKAN(nn.Module):
     def extra_repr(self) -> str:
         return f"features={self.features}, grid={self.rates.shape[1] - self.order + 1}, order={self.order}"
 
+    def _type(self, x: Tensor) -> torch.dtype:
+        return torch.promote_types(x.dtype, self.shift.dtype)
+
     def _checked(self, x: Tensor, name: str) -> Tensor:
-        if x.shape[-1:] != (self.features,):
-            raise InvalidInput(f"{name} has shape {tuple(x.shape)}: give (..., {self.features})")
-        return x
+        check_width(x, self.features, name)
+        return _at_least_single(x)
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

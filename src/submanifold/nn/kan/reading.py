@@ -28,7 +28,7 @@ __all__ = ["Attribution", "attribution", "edge_scores", "prune", "sparsity"]
 _SPREAD = 0.1
 """Added to the deviation of an input, so that one that hardly varies makes no edge important."""
 _SMALL = 1e-6
-"""Where a deviation is round at zero, to have a slope there."""
+"""Share of an edge's size below which its deviation is round at zero, to have a slope there."""
 _RARE = 1e-4
 """Added to shares in logarithms."""
 
@@ -156,8 +156,8 @@ def prune(
     seen = kan.activations(_data(kan, x))
     for index, (layer, edges) in enumerate(zip(smaller.layers, keep, strict=True)):
         if keep_means:
-            functions, weights = _functions(layer, seen[index])
-            means = torch.einsum("ij,oij->oi", functions.mean(dim=0), weights).to(layer.coefficients)
+            functions = layer.functions(seen[index]).double().mean(dim=0)
+            means = torch.einsum("ij,oij->oi", functions, layer.weights().double()).to(layer.coefficients)
             _add_constants(layer, edges, (means * ~edges).sum(dim=1), alive[index])
         layer.mask = edges  # and not fewer: an edge that was gone is back where it says a constant
         _select(layer, alive[index + 1].nonzero()[:, 0], alive[index].nonzero()[:, 0])
@@ -173,24 +173,18 @@ def _data(kan: KAN, x: Tensor) -> Tensor:
 
 
 def _deviations(layer: KANLinear, x: Tensor) -> Tensor:
-    """E, (out, in), of x (n, in)."""
-    functions, weights = _functions(layer, x)
+    """E, (out, in), of x (n, in).
+
+    In double precision: variances of what is nearly constant are small differences. What is round at zero is so by its
+    own size, so that units do not matter.
+    """
+    functions, weights = layer.functions(x).double(), layer.weights().double()
     centred = functions - functions.mean(dim=0)
     covariance = torch.einsum("nij,nik->ijk", centred, centred) / (len(x) - 1)
     variance = torch.einsum("oij,ijk,oik->oi", weights, covariance, weights).clamp(min=0)
-    return ((variance + _SMALL**2).sqrt() - _SMALL).to(x.dtype)
-
-
-def _functions(layer: KANLinear, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What edges are sums of, (n, in, size), of x (n, in), and with which weights, (out, in, size).
-
-    In double precision: variances of what is nearly constant are small differences.
-    """
-    functions, weights = layer.basis(x).to(x.dtype), layer._spline_weights()
-    if layer.base is not None:
-        functions = torch.cat([functions, layer.base(x)[..., None]], dim=-1)
-        weights = torch.cat([weights, layer._base_weights()[..., None]], dim=-1)
-    return functions.double(), weights.double()
+    small = _SMALL * weights.detach().norm(dim=-1)
+    small = torch.where(small > 0, small, torch.ones_like(small))
+    return ((variance + small**2).sqrt() - small).to(x.dtype)
 
 
 def _entropy(scores: Tensor, dim: int) -> Tensor:

@@ -96,13 +96,16 @@ def formula(
     names: Sequence[str] | None = None,
     digits: int = 3,
     functions: Sequence[str] | None = None,
+    min_r2: float = 0.9,
 ) -> list[str]:
     """Each output as an expression, of the known functions that edges resemble most; see `snap`, `SymbolicKAN`.
 
+    Edges of which these explain less than `min_r2` of the variance are written as phi_l_o_i, as they are.
+
     Raises:
-        InvalidInput: as `suggest`, or for another number of names than inputs.
+        InvalidInput: as `snap`, or for another number of names than inputs.
     """
-    return snap(kan, x, min_r2=0.0, functions=functions).formula(names, digits=digits)
+    return snap(kan, x, min_r2=min_r2, functions=functions).formula(names, digits=digits)
 
 
 def _names(functions: Sequence[str] | None) -> list[str]:
@@ -110,8 +113,9 @@ def _names(functions: Sequence[str] | None) -> list[str]:
 
 
 def _ranked(names: Sequence[str], said: tuple[Array, Array]) -> list[Fit]:
-    """Best first."""
-    return sorted((fit for name in names if (fit := best_fit(name, *said)) is not None), key=lambda fit: fit.rank)
+    """Best first, a constant only of what is constant."""
+    fits = [fit for name in names if (fit := best_fit(name, *said)) is not None]
+    return sorted((fit for fit in fits if fit.name != "0" or fit.r2 == 1), key=lambda fit: fit.rank)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from submanifold.checks import check_choice, check_int, check_tensor
 from submanifold.errors import InvalidInput
+from submanifold.nn.kan.basis import check_width
 from submanifold.nn.kan.formulas import Term, agreeing, written
 from submanifold.nn.kan.functions import FUNCTIONS, Fit
 from submanifold.nn.kan.linear import KANLinear
@@ -59,6 +60,7 @@ class SymbolicLayer(nn.Module):
             self.rest.prune_edges(rest)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_width(x, self.in_features)
         y = x.new_zeros(*x.shape[:-1], self.out_features) if self.rest is None else self.rest(x)
         for name in dict.fromkeys(self.functions):
             rows = [row for row, function in enumerate(self.functions) if function == name]

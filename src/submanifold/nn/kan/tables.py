@@ -16,7 +16,7 @@ from torch import Tensor
 
 from submanifold.nn.kan.splines import around_interval
 
-__all__ = ["polynomials", "spline_table", "tabled_splines"]
+__all__ = ["interval_numbers", "polynomials", "spline_table", "tabled_splines"]
 
 _FEW = 16
 """So many breakpoints are sooner compared with all than searched in."""
@@ -78,7 +78,7 @@ def tabled_splines(x: Tensor, breakpoints: Tensor, table: Tensor, order: int) ->
         the number i of the first spline that is not zero, (..., m), int64, and the values of B_i, ..., B_{i+k},
         (..., m, k + 1).
     """
-    first = _interval(x.detach(), breakpoints[:, 1:-1])
+    first = interval_numbers(x.detach(), breakpoints[:, 1:-1])
     intervals = first + (breakpoints.shape[1] - 1) * torch.arange(x.shape[-1], device=x.device)
     found = table.index_select(1, intervals.flatten()).reshape(len(table), *x.shape)  # (numbers, ..., m)
     start, per_width, a, b, *others = found
@@ -101,7 +101,7 @@ def tabled_splines(x: Tensor, breakpoints: Tensor, table: Tensor, order: int) ->
     return first, torch.stack([falling, *middle, rest, rising]).movedim(0, -1)
 
 
-def _interval(x: Tensor, inner: Tensor) -> Tensor:
+def interval_numbers(x: Tensor, inner: Tensor) -> Tensor:
     """The number of the interval, (..., m), of x (..., m) between inner breakpoints (m, G - 1)."""
     if inner.shape[1] <= _FEW:
         number = torch.zeros_like(x, dtype=torch.uint8)
