@@ -381,7 +381,8 @@ def test_edges_that_are_no_known_function_stay_splines():
     assert "cos(" in forced.formula()[0]
 
 
-def test_what_varies_is_not_written_as_a_constant():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_varies_is_not_written_as_a_constant(dtype):
     """Two waves, neither of which explains half; and an edge that is constant."""
     kan, x = network((2, 1), grid=30, base=None), points(width=2)
     t = torch.linspace(-1, 1, 2000, dtype=torch.float64)
@@ -389,6 +390,7 @@ def test_what_varies_is_not_written_as_a_constant():
     with torch.no_grad():
         for i, said in enumerate([torch.sin(9 * t) + torch.cos(23 * t), 0.5 * torch.ones_like(t)]):
             kan.layers[0].coefficients[0, i] = torch.linalg.lstsq(values, said[:, None]).solution[:, 0]
+    kan, x = kan.to(dtype), x.to(dtype)
     suggested = suggest(kan, x)
     assert "0" not in {fit.name for fit in suggested[0, 0, 0]}
     assert suggested[0, 0, 1][0].name == "0"
