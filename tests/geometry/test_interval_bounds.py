@@ -217,5 +217,5 @@ def test_bounds_that_are_nan_are_refused():
     for net in (nn.Linear(2, 2), nn.Sequential(monotone(2), nn.Tanh())):
         with torch.no_grad():
             next(net.parameters()).fill_(torch.nan)
-        with pytest.raises(InvalidInput, match="parameters that are not finite, so that no bounds are known"):
+        with pytest.raises(InvalidInput, match="no bounds are known: the network has parameters that are not finite"):
             interval_bounds(net, torch.zeros(1, 2), torch.ones(1, 2))

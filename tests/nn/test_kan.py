@@ -13,7 +13,7 @@ from scipy.interpolate import BSpline
 
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
-from submanifold.nn.kan import BASES, KAN, KANLinear, refine, update_grid
+from submanifold.nn.kan import BASES, KAN, KANLinear, prune, refine, update_grid
 from submanifold.nn.kan.bases import BSplines
 from submanifold.nn.kan.compiled import EverySpline, uniform_layer
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
@@ -201,6 +201,11 @@ def test_states_are_taken_as_they_are(options):
         again = KAN([2, 3, 1], **options)
     again.load_state_dict(kan.state_dict(), assign=True)
     assert torch.equal(again(x.float()), kan(x.float()))
+    smaller = prune(kan, x.float(), edge_threshold=0.2, keep_means=False)
+    with torch.device("meta"):
+        again = KAN([2, 3, 1], **options)
+    again.load_state_dict(smaller.state_dict(), assign=True)
+    assert torch.equal(again(x.float()), smaller(x.float()))
     single = KAN([2, 3, 1], **options)
     single.load_state_dict(kan.double().state_dict(), assign=True)
     assert torch.equal(single(x), kan(x))

@@ -100,6 +100,42 @@ def test_formulas_are_right_to_the_digits_that_they_promise(seed, digits):
                 assert off(said, exact, digits) <= allowed
 
 
+def test_constants_that_nearly_cancel_are_written():
+    """What is left of two constants of a million is more than all that varies."""
+    kan, x = KAN([2, 1], base=None, grid=1, order=1).double(), points()
+    with torch.no_grad():
+        for i, constant in enumerate([1e6, 5e-4 - 1e6]):
+            kan.layers[0].coefficients[0, i] = constant + 1e-4 * torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    snapped = snap(kan, x)
+    (text,) = snapped.formula(digits=3)
+    said = computed(text, x1=x[:, 0].numpy(), x2=x[:, 1].numpy())
+    assert off(said, kan(x)[:, 0].detach().numpy(), 3) <= 1
+
+
+def test_formulas_are_right_near_poles():
+    """Where inner nodes are extreme, though no input is."""
+    kan, x = KAN([2, 1, 1], base=None, grid=1, order=1).double(), points(20_000)
+    with torch.no_grad():
+        for layer in kan.layers:
+            layer.coefficients[:] = torch.tensor([-1.0, 1.0])
+    snapped = snap(kan, x, choices={}, min_r2=0.0)
+    snapped.layers[1].functions = ("1/x",)
+    with torch.no_grad():
+        snapped.layers[1].affine[0] = torch.tensor([1.0, 1e-3 - float(x.sum(dim=1).min()), 1.0, 0.0])
+    snapped = type(snapped)(snapped.layers, x)
+    (text,) = snapped.formula(digits=3)
+    said = computed(text, x1=x[:, 0].numpy(), x2=x[:, 1].numpy())
+    assert off(said, snapped(x)[:, 0].detach().numpy(), 3) <= 1
+
+
+def test_names_that_are_sums_stand_in_brackets():
+    kan, x = KAN([2, 1], base=None, grid=1, order=1).double(), points()
+    with torch.no_grad():
+        kan.layers[0].coefficients[0] = torch.tensor([[-2.0, 2.0], [-3.0, 3.0]])
+    assert snap(kan, x).formula(["a+b", "log(c)"]) == ["2*(a+b) + 3*log(c)"]
+    assert best_fit("x^2", x[:, 0].numpy(), x[:, 0].numpy() ** 2).expression("u - 3") == "(u - 3)^2"
+
+
 def test_edges_that_stay_splines_are_called():
     kan, x = network((2, 2, 1), grid=12), points()
     snapped = snap(kan, x, min_r2=0.999)

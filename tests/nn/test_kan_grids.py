@@ -260,12 +260,14 @@ def test_grids_follow_data_that_are_far_from_0():
     net, x = KAN([2, 1], grid=50, base=None), (1e6 + normal(1000, 2)).float()
     update_grid(net, x)
     assert list(outside_shares(net, lambda: net(x)).values()) == [0.0]
+    for seed in range(20):  # in double precision, where ends are rounded elsewhere
+        net, x = KAN([2, 1], grid=7, base=None).double(), normal(100, 2, seed=seed)
+        update_grid(net, x)
+        assert list(outside_shares(net, lambda: net(x)).values()) == [0.0]  # noqa: B023
     narrow = (1e6 + normal(1000, 2)).float()
     narrow[:, 1] = 1e6 + torch.arange(1000) % 8 / 16
     net = KAN([2, 1], grid=50)
-    with pytest.warns(
-        UserWarning, match="input 1 of a layer is from 1000000 to 1000000.44, too little for a grid of 50"
-    ):
+    with pytest.warns(UserWarning, match="input 1 of a layer with 2 inputs and 1 outputs is from 1000000"):
         update_grid(net, narrow)
     assert net[0].basis.outside_share(narrow).tolist() == [0.0, 1.0]
 

@@ -9,7 +9,7 @@ import torch
 import submanifold as sm
 from submanifold.errors import InvalidInput
 from submanifold.models import Autoencoder
-from submanifold.nn.kan import GridSchedule
+from submanifold.nn.kan import GridSchedule, refine
 from submanifold.nn.kan.grids import spline_layers
 
 
@@ -105,13 +105,31 @@ def test_nothing_changes_after_the_last_step():
 def test_schedules_to_coarser_grids_are_refused_before_any_grid_changes():
     torch.manual_seed(0)
     model = Autoencoder((3,), latent_dim=1, network={"name": "kan", "grid": 8}, hidden=(4,))
-    schedule = GridSchedule(update_until=10, refine={20: 6, 30: 12})
+    schedule = GridSchedule(update_until=10, refine={20: 6, 30: 7})
     before = [layer.basis.breakpoints.clone() for layer in spline_layers(model)]
     x = normal(100, 3, dtype=torch.float32)
-    with pytest.raises(InvalidInput, match=r"refine=\{20: 6, 30: 12\} is coarser than a grid of 8 of the model"):
+    with pytest.raises(InvalidInput, match=r"refine=\{20: 6, 30: 7\} is coarser than all grids, of 8 at least"):
         sm.fit(model, x, steps=40, evaluate_every=10, callbacks=[schedule], progress=False)
     for layer, breakpoints in zip(spline_layers(model), before, strict=True):
         assert torch.equal(layer.basis.breakpoints, breakpoints)
+
+
+def test_grids_that_are_fine_already_stay_so():
+    """In a second stage with the same layers, in a second fit, and beside others that are coarser."""
+    torch.manual_seed(0)
+    x, schedule = normal(100, 2, dtype=torch.float32), GridSchedule(refine={10: 6, 20: 12})
+    options = {"steps": 30, "evaluate_every": 10, "progress": False}
+    model = sm.models.create(
+        "rectified-flow", (2,), reflows=1, hidden=(4,), network={"name": "kan", "grid": 4}, sample_steps=2
+    )
+    for _ in range(2):
+        sm.fit(model, x, callbacks=[schedule], **options)
+        assert {layer.basis.intervals for layer in spline_layers(model)} == {12}
+    model = Autoencoder((2,), latent_dim=1, network={"name": "kan", "grid": 4}, hidden=(4,))
+    finer, *others = spline_layers(model)
+    refine(finer, 8)
+    sm.fit(model, x, callbacks=[GridSchedule(refine={10: 6})], **options)
+    assert [finer.basis.intervals, *(layer.basis.intervals for layer in others)] == [8, *(6 for _ in others)]
 
 
 @pytest.mark.parametrize(("again", "words"), [({}, None), ({"refine": {30: 14}}, "alteration"), (None, "alteration")])

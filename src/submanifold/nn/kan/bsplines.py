@@ -103,7 +103,7 @@ class BSplines(Basis):
         if len(shape) != 2 or shape[0] != self.in_features or shape[1] < 2:
             raise InvalidInput(f"breakpoints have shape {shape}: give ({self.in_features}, at least 2)")
         new = new.detach().to(self.breakpoints, copy=True).contiguous()
-        if not bool(new.isfinite().all()):
+        if not new.is_meta and not bool(new.isfinite().all()):
             raise InvalidInput("breakpoints hold numbers that are not finite: give finite ones, each above the last")
         if not _increases(new):
             raise InvalidInput(
@@ -202,9 +202,7 @@ class BSplines(Basis):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}breakpoints")
-        if isinstance(stored, Tensor) and self.breakpoints.is_meta:
-            self.breakpoints = stored.to("meta")
-        elif isinstance(stored, Tensor):  # of a grid that was refined
+        if isinstance(stored, Tensor):  # of a grid that was refined
             self.set_breakpoints(stored)
         super()._load_from_state_dict(state_dict, prefix, *args)
         if not self.breakpoints.is_meta:  # of another precision or device, where tensors are taken as they are

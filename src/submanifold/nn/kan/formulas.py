@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Term", "Written", "agreeing", "written"]
+__all__ = ["Term", "Written", "agreeing", "in_brackets", "written"]
 
 Array = NDArray[np.float64]
 
@@ -79,6 +79,17 @@ def agreeing(write: Callable[[int], Written], exact: Array, digits: int) -> str:
             break
         found = write(more)
     return found.text
+
+
+def in_brackets(text: str) -> str:
+    """An expression, in brackets where it is more than a name, a number or a call."""
+    depth, outside = 0, []
+    for character in text:
+        depth -= character == ")"
+        if depth == 0:
+            outside.append(character)
+        depth += character == "("
+    return f"({text})" if set(outside) & set(" +*/^-") else text
 
 
 def _rounded(constant: float, spread: float, digits: int) -> str:

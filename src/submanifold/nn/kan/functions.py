@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from submanifold.nn.kan.formulas import Term, agreeing, written
+from submanifold.nn.kan.formulas import Term, agreeing, in_brackets, written
 
 __all__ = ["FUNCTIONS", "Fit", "Function", "best_fit"]
 
@@ -122,7 +122,7 @@ class Fit:
         if self.name == "exp" and abs(shift) < _LARGE:
             c, shift = c * math.exp(shift), 0.0
         inside, function = written(argument, shift, digits), FUNCTIONS[self.name]
-        text = inside.text if "({})" in function.text or _is_atom(inside.text) else f"({inside.text})"
+        text = inside.text if "({})" in function.text else in_brackets(inside.text)
         values: Array = function.of(torch.from_numpy(inside.values)).numpy()
         return [Term(function.text.format(text), values, c)], self.d
 
@@ -134,7 +134,7 @@ class Fit:
         """
         x = torch.linspace(self.low, self.high, _SHOWN, dtype=torch.float64)
         exact: Array = (self(x) + 0 * x).numpy()
-        of_x = [Term(argument, x.numpy())]
+        of_x = [Term(in_brackets(argument), x.numpy())]
         return agreeing(lambda more: written(*self.terms(of_x, 0.0, more), more), exact, digits)
 
 
@@ -217,21 +217,6 @@ def _regressed(name: str, x: Array, y: Array, pair: Pair) -> Fit | None:
     is_constant = y.std() <= 1e-12 * np.abs(y).max()
     r2 = 1.0 if is_constant else float(_explained(f, y))
     return Fit(name, a, b, c, float(y.mean() - c * f.mean()), r2, float(x.min()), float(x.max()))
-
-
-def _outside(text: str) -> str:
-    """What is not in brackets."""
-    depth, found = 0, []
-    for character in text:
-        depth -= character == ")"
-        if depth == 0:
-            found.append(character)
-        depth += character == "("
-    return "".join(found)
-
-
-def _is_atom(text: str) -> bool:
-    return not set(_outside(text)) & set(" */^-")
 
 
 def _places(low: float, high: float, count: int) -> list[float]:

@@ -9,7 +9,7 @@ fit would leave those undetermined that no data reach.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -130,7 +130,11 @@ def quantile_breakpoints(x: Tensor, intervals: int, *, uniform_share: float = 0.
     steps = torch.linspace(0, 1, intervals + 1, dtype=torch.float64, device=x.device)
     low, high = x.amin(dim=0), x.amax(dim=0)
     even = low[:, None] + (high - low)[:, None] * steps
-    mixed = share * even + (1 - share) * torch.quantile(x, steps, dim=0).mT
+    rank = steps * (len(x) - 1)
+    at, ordered = rank.floor().long(), x.sort(dim=0).values  # torch.quantile refuses many numbers
+    quantiles = torch.lerp(ordered[at], ordered[rank.ceil().long()], (rank - at)[:, None]).mT
+    mixed = share * even + (1 - share) * quantiles
+    mixed[:, 0], mixed[:, -1] = low, high
     return torch.where((high > low)[:, None], mixed, torch.nan)
 
 
@@ -156,10 +160,10 @@ class GridSchedule:
     """Grids that change while a model trains: a callback of `submanifold.fit`.
 
     At evaluations, up to step `update_until` of the stage, grids follow what layers see of training data; at the first
-    evaluation from each step of `refine` on, they get so many intervals. The history says which share of what a layer
-    sees is beyond its grid, at most ("outside_grid"). Nothing is changed after the last step of a stage, where other
-    grids would not be trained: of its last evaluation there is no "outside_grid", and a refinement due only there, from
-    a step after the last evaluation but one, does not take place.
+    evaluation from each step of `refine` on, they get so many intervals, but for those that have more. The history says
+    which share of what a layer sees is beyond its grid, at most ("outside_grid"). Nothing is changed after the last
+    step of a stage, where other grids would not be trained: of its last evaluation there is no "outside_grid", and a
+    refinement due only there, from a step after the last evaluation but one, does not take place.
 
     Args:
         update_until: the last step after which grids follow the data; 0 for never.
@@ -167,8 +171,8 @@ class GridSchedule:
         uniform_share: see `quantile_breakpoints`.
 
     Raises:
-        InvalidInput: for steps or intervals that are not positive or do not increase; in training, at the first
-            evaluation, for grids coarser than those of what is trained.
+        InvalidInput: for steps or intervals that are not positive or do not increase; in training, for a model without
+            splines, or whose grids are all finer than any in `refine`.
     """
 
     def __init__(
@@ -189,10 +193,14 @@ class GridSchedule:
 
     def alter(self, event: Any, run: Callable[[], object]) -> bool:
         """Change grids as is due, `run` asking the model about training data; whether any did."""
+        coarsest = min(_splines(layer).intervals for layer in _of_splines(event.model))
+        if self.refine and max(self.refine.values()) < coarsest:
+            raise InvalidInput(
+                f"refine={self.refine} is coarser than all grids, of {coarsest} at least: give more intervals"
+            )
         shares = outside_shares(event.model, run)  # of the layers that this stage trains
         event.record["outside_grid"] = max(shares.values(), default=0.0)
         due = [intervals for at, intervals in self.refine.items() if at <= event.step]
-        self._check([*due[-1:], *(intervals for at, intervals in self.refine.items() if at > event.step)], list(shares))
         is_early = event.step <= self.update_until
         if is_early:
             with _all_or_nothing(list(shares)):
@@ -201,14 +209,6 @@ class GridSchedule:
         for layer in coarse:
             refine(layer, due[-1])
         return bool(shares) and (is_early or bool(coarse))
-
-    def _check(self, ahead: Sequence[int], layers: list[KANLinear]) -> None:
-        """Refuse grids that are to come and would be coarser than those there are."""
-        finest = max((_splines(layer).intervals for layer in layers), default=0)
-        if ahead and ahead[0] < finest:
-            raise InvalidInput(
-                f"refine={self.refine} is coarser than a grid of {finest} of the model: give more intervals"
-            )
 
 
 def _follow_all(
@@ -229,24 +229,29 @@ def _follow(layer: KANLinear, seen: Tensor, uniform_share: float, preserve: bool
     """
     basis = _splines(layer)
     old = basis.exact_breakpoints
-    found = old
-    for share in (1.0, uniform_share):
-        new = quantile_breakpoints(seen, old.shape[1] - 1, uniform_share=share)
-        is_grid = (new.to(basis.breakpoints).diff(dim=1) > 0).all(dim=1)  # NaN too is none
-        found = torch.where(is_grid[:, None], new, found)
-        if share == 1:
-            _tell_of_too_little(basis, seen, is_grid)
-    regrid(layer, _united(old, found) if preserve else found)
+    new = quantile_breakpoints(seen, basis.intervals, uniform_share=uniform_share)
+    if bool(_are_none(new, basis).any()):
+        even = quantile_breakpoints(seen, basis.intervals, uniform_share=1.0)
+        new = torch.where(_are_none(new, basis)[:, None], even, new)
+        _tell_of_too_little(layer, seen, _are_none(new, basis))
+        new = torch.where(_are_none(new, basis)[:, None], old, new)
+    regrid(layer, _united(old, new) if preserve else new)
 
 
-def _tell_of_too_little(basis: BSplines, seen: Tensor, is_grid: Tensor) -> None:
+def _are_none(breakpoints: Tensor, basis: BSplines) -> Tensor:
+    """Which rows do not increase in the precision of grids; NaN does not."""
+    return (breakpoints.to(basis.breakpoints).diff(dim=1) > 0).all(dim=1).logical_not()
+
+
+def _tell_of_too_little(layer: KANLinear, seen: Tensor, is_none: Tensor) -> None:
     """Warn of columns beyond their grids which vary, but by less than grids take in their precision."""
-    low, high = seen.amin(dim=0), seen.amax(dim=0)
-    for i in (~is_grid & (high > low) & (basis.outside_share(seen) > 0)).nonzero()[:, 0].tolist():
+    basis, low, high = _splines(layer), seen.amin(dim=0), seen.amax(dim=0)
+    for i in (is_none & (high > low) & (basis.outside_share(seen) > 0)).nonzero()[:, 0].tolist():
         warnings.warn(
-            f"input {i} of a layer is from {float(low[i]):.9g} to {float(high[i]):.9g}, too little for a grid of "
-            f"{basis.intervals} intervals in {basis.breakpoints.dtype}, so that its grid stays: subtract the mean",
-            stacklevel=2,
+            f"input {i} of a layer with {layer.in_features} inputs and {layer.out_features} outputs is from "
+            f"{float(low[i]):.9g} to {float(high[i]):.9g}, too little for a grid of {basis.intervals} intervals in "
+            f"{basis.breakpoints.dtype}, so that its grid stays: train on data nearer to 0, such as standardised ones",
+            stacklevel=6,  # who calls `update_grid`
         )
 
 

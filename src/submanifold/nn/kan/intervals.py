@@ -81,7 +81,10 @@ def layer_bounds(layer: KANLinear, low: Tensor, high: Tensor, *, parts: int = 4)
 def require_bounds(least: Tensor, most: Tensor) -> None:
     """Refuse bounds that are NaN and so bound nothing."""
     if bool((least.isnan() | most.isnan()).any()):
-        raise InvalidInput("the network has parameters that are not finite, so that no bounds are known: train it anew")
+        raise InvalidInput(
+            "no bounds are known: the network has parameters that are not finite and is to be trained anew, or boxes "
+            "are too large for double precision"
+        )
 
 
 def _layer_bounds(layer: KANLinear, cuts: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +151,7 @@ def _spline_ranges(layer: KANLinear, basis: BSplines, start: Tensor, end: Tensor
     largest = T.abs().sum(dim=-1).amax(dim=(-2, -1)) * basis.rounding()  # (n, in)
     size = largest[:, None] * c.abs().amax(dim=-1)
     if base is not None:
-        said = torch.maximum(base[0].abs(), base[1].abs()).amax(dim=-1)
+        said = 1 + torch.maximum(base[0].abs(), base[1].abs()).amax(dim=-1)  # tails are 1 less what is nearly 1
         size = size + said[:, None] * layer.base_scale.double().abs()
     return low, high, size
 

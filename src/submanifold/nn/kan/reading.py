@@ -28,7 +28,7 @@ __all__ = ["Attribution", "attribution", "edge_scores", "prune", "sparsity"]
 _SPREAD = 0.1
 """Added to the deviation of an input, so that one that hardly varies makes no edge important."""
 _SMALL = 1e-6
-"""Share of an edge's size below which its deviation is round at zero, to have a slope there."""
+"""Share of the largest deviation in a layer below which others are round at zero, to have a slope there."""
 _RARE = 1e-4
 """Added to shares in logarithms."""
 
@@ -175,16 +175,19 @@ def _data(kan: KAN, x: Tensor) -> Tensor:
 def _deviations(layer: KANLinear, x: Tensor) -> Tensor:
     """E, (out, in), of x (n, in).
 
-    In double precision: variances of what is nearly constant are small differences. What is round at zero is so by its
-    own size, so that units do not matter.
+    In double precision: variances of what is nearly constant are small differences. They are round at zero in units of
+    the largest, so that other units do not matter.
     """
     functions, weights = layer.functions(x).double(), layer.weights().double()
+    if isinstance(layer.basis, BSplines):  # they sum to 1, so that what all have in common is a constant
+        splines, base = weights[..., : layer.basis.size], weights[..., layer.basis.size :]
+        weights = torch.cat([splines - splines.mean(dim=-1, keepdim=True), base], dim=-1)
     centred = functions - functions.mean(dim=0)
     covariance = torch.einsum("nij,nik->ijk", centred, centred) / (len(x) - 1)
     variance = torch.einsum("oij,ijk,oik->oi", weights, covariance, weights).clamp(min=0)
-    small = _SMALL * weights.detach().norm(dim=-1)
-    small = torch.where(small > 0, small, torch.ones_like(small))
-    return ((variance + small**2).sqrt() - small).to(x.dtype)
+    largest = variance.detach().amax().sqrt()
+    unit = torch.where(largest > 0, largest, torch.ones_like(largest))
+    return (unit * ((variance / unit**2 + _SMALL**2).sqrt() - _SMALL)).to(x.dtype)
 
 
 def _entropy(scores: Tensor, dim: int) -> Tensor:

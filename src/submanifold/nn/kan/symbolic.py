@@ -7,6 +7,7 @@ before, whose a, b, c and d can be trained on, to more digits than splines reach
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -32,7 +33,7 @@ def suggest(kan: KAN, x: Tensor, *, functions: Sequence[str] | None = None) -> d
     """Known functions for each edge that is not pruned, best first.
 
     They are ranked by complexity plus log2 of the unexplained share of variance, see `Fit.rank`: a function may be more
-    complex by one if it leaves half as much unexplained.
+    complex by one if it leaves half as much unexplained. Of edges that vary, the constant "0" is none.
 
     Args:
         kan: the network.
@@ -66,7 +67,7 @@ def snap(
 
     Raises:
         InvalidInput: as `suggest`; for a choice of an edge that there is not, or of a function that is not defined on
-            what the edge sees.
+            what the edge sees, or is a polynomial there to rounding, such as exp on a straight edge.
     """
     check_real(min_r2, name="min_r2", high=1.0)
     names, choices = _names(functions), dict(choices or {})
@@ -77,7 +78,10 @@ def snap(
     for edge, name in choices.items():
         fit = best_fit(check_choice(name, FUNCTIONS, name="choices"), *seen[edge])
         if fit is None:
-            raise InvalidInput(f"choices has {name!r} for the edge {edge}, which is not defined on what it sees")
+            raise InvalidInput(
+                f"choices has {name!r} for the edge {edge}, which is not defined on what it sees, or says no more "
+                "there than a polynomial: give another"
+            )
         found[edge] = fit
     for edge, said in seen.items():
         if edge not in found and (fits := _ranked(names, said)) and fits[0].r2 >= min_r2:
@@ -109,6 +113,8 @@ def formula(
 
 
 def _names(functions: Sequence[str] | None) -> list[str]:
+    if functions is not None and not functions:
+        raise InvalidInput("functions is empty: give at least one name, or None for all")
     return [check_choice(name, FUNCTIONS, name="functions") for name in functions or FUNCTIONS]
 
 
@@ -128,8 +134,8 @@ def _edges(kan: KAN, x: Tensor) -> dict[Edge, tuple[Array, Array]]:
     for index, (layer, z) in enumerate(zip(kan.layers, kan.activations(x), strict=False)):
         ranks = torch.linspace(0, len(z) - 1, min(_POINTS, len(z))).round().long().to(z.device)
         z = z.sort(dim=0).values[ranks]  # each input for itself: edges do not see the others
-        rounding = 16 * torch.finfo(z.dtype).eps
-        said = layer.edges(z).double().cpu().numpy()
+        said = copy.deepcopy(layer).double().edges(z.double()).cpu().numpy()
+        rounding = 64 * np.finfo(np.float64).eps
         said = np.where(said.std(axis=0) <= rounding * np.abs(said).max(axis=0), said.mean(axis=0), said)
         if not np.isfinite(said[:, layer.mask.cpu().numpy()]).all():
             raise InvalidInput(f"kan says NaN or infinity on x, in layer {index}: give one with finite parameters")

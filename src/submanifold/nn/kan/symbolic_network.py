@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from submanifold.checks import check_choice, check_int, check_tensor
 from submanifold.errors import InvalidInput
 from submanifold.nn.kan.basis import check_width
-from submanifold.nn.kan.formulas import Term, agreeing, written
+from submanifold.nn.kan.formulas import Term, agreeing, in_brackets, written
 from submanifold.nn.kan.functions import FUNCTIONS, Fit
 from submanifold.nn.kan.linear import KANLinear
 from submanifold.nn.kan.network import KAN
@@ -69,7 +69,8 @@ class SymbolicLayer(nn.Module):
             has_scale, has_shift = FUNCTIONS[name].free  # the others do nothing that c and d do not
             a, b = a if has_scale else a.detach(), b if has_shift else b.detach()
             said = c * FUNCTIONS[name].of(a * x[..., list(inputs)] + b) + d
-            y = y.index_add(-1, torch.tensor(outputs, device=y.device), said)
+            both = torch.promote_types(y.dtype, said.dtype)  # under autocast they differ
+            y = y.to(both).index_add(-1, torch.tensor(outputs, device=y.device), said.to(both))
         return y
 
     def fits(self) -> dict[tuple[int, int], Fit]:
@@ -105,8 +106,8 @@ class SymbolicKAN(nn.Sequential):
 
     Args:
         layers: in order.
-        x: data, (n, in_features), of which it keeps about a hundred points, in its state too: formulas are held against
-            it there.
+        x: data, (n, in_features), of which it keeps a hundred points and those at which a node says most or least, in
+            its state too: formulas are held against it there.
     """
 
     points: Tensor
@@ -115,8 +116,12 @@ class SymbolicKAN(nn.Sequential):
         super().__init__(*layers)
         x = check_tensor(x, (layers[0].in_features,))
         ranks = torch.linspace(0, len(x) - 1, _POINTS).round().long()
-        extremes = torch.cat([x.argmin(dim=0), x.argmax(dim=0)])  # where formulas err most
-        self.register_buffer("points", x[torch.cat([ranks.to(x.device), extremes])].to(layers[0].affine))
+        with torch.no_grad():
+            seen = [x.to(layers[0].affine)]
+            for layer in layers:
+                seen.append(layer(seen[-1]))
+        ends = [end for z in seen for end in (z.argmin(dim=0), z.argmax(dim=0))]  # where formulas err most
+        self.register_buffer("points", x[torch.cat([ranks.to(x.device), *ends])].to(layers[0].affine))
 
     @property
     def layers(self) -> list[SymbolicLayer]:
@@ -142,8 +147,9 @@ class SymbolicKAN(nn.Sequential):
         check_int(digits, name="digits")
         width = self.layers[0].in_features
         said = [f"x{i + 1}" for i in range(width)] if names is None else list(names)
-        if len(said) != width:
-            raise InvalidInput(f"names holds {len(said)} names: give {width}")
+        if len(said) != width or len(set(said)) != width:
+            raise InvalidInput(f"names holds {len(set(said))} names: give {width}, each another")
+        said = [in_brackets(name) for name in said]
         exact = copy.deepcopy(self).cpu().double()
         with torch.no_grad():
             outputs = exact(exact.points).numpy()
@@ -215,7 +221,7 @@ def _node(layer: SymbolicLayer, index: int, output: int, inputs: Sequence[Node],
     for term in _spline_terms(layer, index, output, inputs, digits):
         found[term.text] = term
     constant = sum(constants)
-    is_rounding = abs(constant) <= 1e-9 * sum(map(abs, constants))
+    is_rounding = abs(constant) <= 16 * np.finfo(np.float64).eps * sum(map(abs, constants))
     return list(found.values()), 0.0 if is_rounding else constant
 
 
