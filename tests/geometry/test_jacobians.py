@@ -1,6 +1,7 @@
 """Jacobians: closed forms, an independent differentiation, differences, and no traces left behind."""
 
 import doctest
+import math
 
 import numpy as np
 import pytest
@@ -17,6 +18,31 @@ def test_a_linear_map_is_its_own_jacobian(D: int, d: int) -> None:
     A = torch.randn(D, d, dtype=torch.float64)
     J = jacobian(lambda z: z @ A.T, torch.randn(6, d, dtype=torch.float64))
     torch.testing.assert_close(J, A.expand(6, D, d), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(("shape", "D"), [((7,), 3), ((3,), 7), ((2, 2, 2), 5)])
+def test_directions_in_parts_are_those_at_once(shape: tuple[int, ...], D: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), D), torch.nn.Tanh()).double()
+    z = torch.randn(4, *shape, dtype=torch.float64)
+    at_once = jacobian(net, z)
+    monkeypatch.setattr(submanifold.geometry.jacobians, "_WITHIN", 60)  # two directions, of all that the net holds
+    torch.testing.assert_close(jacobian(net, z), at_once, rtol=1e-13, atol=1e-13)
+
+
+def test_maps_that_hold_much_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As attention, which holds a number for each pair of coordinates, does."""
+    monkeypatch.setattr(submanifold.geometry.jacobians, "_WITHIN", 2**18)
+    z = torch.rand(2, 200, dtype=torch.float64)
+
+    def f(z: torch.Tensor) -> torch.Tensor:
+        return ((z[:, :, None] * z[:, None, :]).softmax(dim=2) * z[:, None, :]).sum(dim=2)
+
+    with submanifold.geometry.jacobians._Largest() as made:
+        J = jacobian(f, z)
+    assert made.numbers <= 2**19  # of 200 directions at once there would be 8 million
+    monkeypatch.undo()
+    torch.testing.assert_close(J, jacobian(f, z), rtol=1e-12, atol=1e-12)
 
 
 def test_polar_coordinates() -> None:
