@@ -30,6 +30,13 @@ def test_directions_in_parts_are_those_at_once(shape: tuple[int, ...], D: int, m
     torch.testing.assert_close(jacobian(net, z), at_once, rtol=1e-13, atol=1e-13)
 
 
+def test_weights_are_not_what_a_map_holds_for_a_point() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(300, 200), torch.nn.Linear(200, 300))
+    with submanifold.geometry.jacobians._Largest() as made:
+        net(torch.zeros(1, 300))
+    assert made.numbers == 300
+
+
 def test_maps_that_hold_much_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """As attention, which holds a number for each pair of coordinates, does."""
     monkeypatch.setattr(submanifold.geometry.jacobians, "_WITHIN", 2**18)

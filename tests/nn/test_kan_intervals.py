@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.special import expit
 from scipy.stats import norm
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from submanifold.errors import InvalidInput
+from submanifold.geometry.jacobians import _Largest
 from submanifold.nn.activations import ACTIVATIONS
 from submanifold.nn.kan import KAN, KANLinear, activation_bounds, intervals, layer_bounds, output_bounds
 
@@ -170,19 +170,6 @@ def test_bounds_of_base_functions_hold_in_their_tails(base, exact, options):
     assert (least <= said).all()
     assert (said <= most).all()
     assert float((most - least).max()) < 1e-8
-
-
-class _Largest(TorchDispatchMode):
-    """How many numbers in double precision are as large as the largest tensor that is made."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(tensor, torch.Tensor):
-                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // 8)
-        return made
 
 
 @pytest.mark.parametrize("options", [{"grid": 100}, {"grid": 200, "open_knots": True}, {"basis": "chebyshev"}], ids=str)

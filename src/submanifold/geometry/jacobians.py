@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd, jacrev, jvp, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from submanifold.checks import check_int
 from submanifold.errors import InvalidInput
@@ -85,7 +86,7 @@ def _by_parts(f: Callable[[Tensor], Tensor], row: Tensor, D: int, at_once: int) 
 
 
 class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """How many numbers the largest tensor holds that is made meanwhile."""
+    """How many numbers the largest tensor holds that is made meanwhile, and is no view of another, as weights are."""
 
     numbers = 0
 
@@ -93,7 +94,8 @@ class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(tensor, Tensor):
+        given = {tensor.untyped_storage().data_ptr() for tensor in tree_leaves(args) if isinstance(tensor, Tensor)}
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in given:
                 self.numbers = max(self.numbers, tensor.numel())
         return made

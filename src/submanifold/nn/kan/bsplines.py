@@ -225,9 +225,8 @@ def _is_even(breakpoints: Tensor) -> bool:
         return True
     found = breakpoints.double()
     is_single = bool((found == found.float()).all())
-    rounding = (
-        2 * torch.finfo(torch.float32 if is_single else torch.float64).eps * found.abs().amax(dim=1, keepdim=True)
-    )
+    eps = torch.finfo(torch.float32 if is_single else torch.float64).eps
+    rounding = 2 * eps * found.abs().amax(dim=1, keepdim=True)
     slack = torch.minimum(rounding, _MOST_ROUNDED * found.diff(dim=1).amin(dim=1, keepdim=True))
     return bool(((found - _even(found[:, 0], found[:, -1], found.shape[1] - 1)).abs() <= slack).all())
 

@@ -98,6 +98,9 @@ def update_grid(kan: nn.Module, x: Tensor, *, uniform_share: float = 0.02, prese
 
     Raises:
         InvalidInput: for a module without splines, or as `quantile_breakpoints`; no grid is changed then.
+
+    Warns:
+        UserWarning: for an input beyond its grid that varies by less than a grid takes in its precision; it stays.
     """
     layers = _of_splines(kan)
     with _all_or_nothing(layers):
@@ -230,11 +233,13 @@ def _follow(layer: KANLinear, seen: Tensor, uniform_share: float, preserve: bool
     basis = _splines(layer)
     old = basis.exact_breakpoints
     new = quantile_breakpoints(seen, basis.intervals, uniform_share=uniform_share)
-    if bool(_are_none(new, basis).any()):
+    is_none = _are_none(new, basis)
+    if bool(is_none.any()):
         even = quantile_breakpoints(seen, basis.intervals, uniform_share=1.0)
-        new = torch.where(_are_none(new, basis)[:, None], even, new)
-        _tell_of_too_little(layer, seen, _are_none(new, basis))
-        new = torch.where(_are_none(new, basis)[:, None], old, new)
+        new = torch.where(is_none[:, None], even, new)
+        is_none = _are_none(new, basis)
+        _tell_of_too_little(layer, seen, is_none)
+        new = torch.where(is_none[:, None], old, new)
     regrid(layer, _united(old, new) if preserve else new)
 
 

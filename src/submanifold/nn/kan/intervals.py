@@ -21,8 +21,7 @@ from submanifold.nn.kan.bases import BSplines
 from submanifold.nn.kan.basis import ROUNDING
 from submanifold.nn.kan.linear import KANLinear
 from submanifold.nn.kan.network import KAN
-from submanifold.nn.kan.splines import local_splines
-from submanifold.nn.kan.tables import interval_numbers
+from submanifold.nn.kan.splines import interval_numbers, local_splines
 
 __all__ = ["activation_bounds", "layer_bounds", "output_bounds", "require_bounds"]
 

@@ -22,11 +22,15 @@ __all__ = [
     "change_of_knots",
     "dense",
     "greville",
+    "interval_numbers",
     "knots_of",
     "local_splines",
     "slopes",
     "uniform_splines",
 ]
+
+_FEW = 16
+"""So many breakpoints are sooner compared with all than searched in."""
 
 
 def knots_of(breakpoints: Tensor, order: int, *, open_ends: bool = False) -> Tensor:
@@ -115,8 +119,7 @@ def local_splines(x: Tensor, knots: Tensor, order: int) -> tuple[Tensor, Tensor]
     low, high = knots[:, order], knots[:, last]
     inside = torch.minimum(torch.maximum(x, low), high)
     beyond = x - inside
-    within = inside.detach()[..., None] >= knots[:, order + 1 : last]  # (..., m, G - 1)
-    first = within.sum(dim=-1)
+    first = interval_numbers(inside.detach(), knots[:, order + 1 : last])
     around = first[..., None] + torch.arange(1, 2 * order + 1, device=x.device)
     t = knots.expand(*x.shape, -1).gather(-1, around)  # (..., m, 2k), t_{i+1}, ..., t_{i+2k}
     left = [inside - t[..., order - j] for j in range(1, order + 1)]
@@ -130,6 +133,17 @@ def local_splines(x: Tensor, knots: Tensor, order: int) -> tuple[Tensor, Tensor]
     zero = torch.zeros_like(inside)
     slopes = [order * (a - b) for a, b in zip([zero, *shares], [*shares, zero], strict=True)]
     return first, torch.stack([v + beyond * s for v, s in zip(values, slopes, strict=True)], dim=-1)
+
+
+def interval_numbers(x: Tensor, inner: Tensor) -> Tensor:
+    """The number of the interval, (..., m), of x (..., m) between inner breakpoints (m, G - 1)."""
+    if inner.shape[1] <= _FEW:
+        number = torch.zeros_like(x, dtype=torch.uint8)
+        for breakpoint in inner.unbind(1):
+            number = number + (x >= breakpoint)  # in single bytes, of which more go through memory at a time
+        return number.long()
+    by_input = x.reshape(-1, x.shape[-1]).mT.contiguous()  # (m, n)
+    return torch.searchsorted(inner.contiguous(), by_input, right=True).mT.reshape(x.shape)
 
 
 def dense(first: Tensor, values: Tensor, size: int) -> Tensor:

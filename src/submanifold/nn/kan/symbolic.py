@@ -104,7 +104,13 @@ def formula(
 ) -> list[str]:
     """Each output as an expression, of the known functions that edges resemble most; see `snap`, `SymbolicKAN`.
 
-    Edges of which these explain less than `min_r2` of the variance are written as phi_l_o_i, as they are.
+    Args:
+        kan: the network, which is not changed.
+        x: data, (n, in_features), see `suggest`.
+        names: of the inputs; x1, x2, ... by default.
+        digits: significant ones, see `SymbolicKAN.formula`.
+        functions: names to choose from, keys of `FUNCTIONS`; all by default.
+        min_r2: edges of which these explain less of the variance are written as phi_l_o_i, as they are.
 
     Raises:
         InvalidInput: as `snap`, or for another number of names than inputs.

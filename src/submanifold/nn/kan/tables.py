@@ -14,12 +14,9 @@ import math
 import torch
 from torch import Tensor
 
-from submanifold.nn.kan.splines import around_interval
+from submanifold.nn.kan.splines import around_interval, interval_numbers
 
-__all__ = ["interval_numbers", "polynomials", "spline_table", "tabled_splines"]
-
-_FEW = 16
-"""So many breakpoints are sooner compared with all than searched in."""
+__all__ = ["polynomials", "spline_table", "tabled_splines"]
 
 
 def polynomials(knots: Tensor, order: int) -> Tensor:
@@ -99,14 +96,3 @@ def tabled_splines(x: Tensor, breakpoints: Tensor, table: Tensor, order: int) ->
     for value in [*middle, rising]:
         rest = rest - value
     return first, torch.stack([falling, *middle, rest, rising]).movedim(0, -1)
-
-
-def interval_numbers(x: Tensor, inner: Tensor) -> Tensor:
-    """The number of the interval, (..., m), of x (..., m) between inner breakpoints (m, G - 1)."""
-    if inner.shape[1] <= _FEW:
-        number = torch.zeros_like(x, dtype=torch.uint8)
-        for breakpoint in inner.unbind(1):
-            number = number + (x >= breakpoint)  # in single bytes, of which more go through memory at a time
-        return number.long()
-    by_input = x.reshape(-1, x.shape[-1]).mT.contiguous()  # (m, n)
-    return torch.searchsorted(inner.contiguous(), by_input, right=True).mT.reshape(x.shape)
