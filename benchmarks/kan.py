@@ -1,10 +1,11 @@
 """What a KAN costs: a forward and backward pass against an MLP of as many parameters, and against other KANs.
 
 Float32, gradients of weights and inputs, the median of interleaved repeats: processor time of one thread, or on a
-graphics card the time between two events in its queue. Saved is what the forward pass keeps for the backward one. The
-peers: pykan in its quick mode, where it is installed; and "dense recursion", which is how efficient-kan does it (it is
-in no package index): all splines of all inputs by the recursion of Cox and de Boor, then one product of matrices. The
-compiled network is compiled first, which takes seconds. Grids are uniform, but for the networks called adapted, of
+graphics card the time between two events in its queue. With glibc the process keeps memory that is freed, since to be
+given it again takes time that depends on what ran before. Saved is what the forward pass keeps for the backward one.
+The peers: pykan in its quick mode, where it is installed; and "dense recursion", which is how efficient-kan does it (it
+is in no package index): all splines of all inputs by the recursion of Cox and de Boor, then one product of matrices.
+The compiled network is compiled first, which takes seconds. Grids are uniform, but for the networks called adapted, of
 which they follow the data.
 
     pip install -c constraints.txt -e ".[peers]"
@@ -14,7 +15,9 @@ which they follow the data.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -168,6 +171,7 @@ def run(device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
     """Rows of two shapes with G = 5, and of one with a fine grid, on the processor ("cpu") or a card ("cuda")."""
     if check_choice(device, ("cpu", "cuda"), name="device") == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("device='cuda' is not accepted: torch finds no graphics card here, give 'cpu'")
+    _keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -177,6 +181,15 @@ def run(device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
     finally:
         torch.set_num_threads(threads)
     return {"kan" if device == "cpu" else f"kan, {torch.cuda.get_device_name()}": rows}
+
+
+def _keep_freed_memory() -> None:
+    """From here on, in this process."""
+    trim_threshold, mmap_max = -1, -4  # their numbers in malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
 
 
 def _coarse(batch: int, widths: tuple[int, ...], device: str) -> list[dict[str, Any]]:

@@ -118,14 +118,17 @@ class BSplines(Basis):
 
     def local(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The number of the first spline that is not zero, (..., in_features), and the k + 1 values from there on."""
-        if self.outside == "clamp":
-            x = x.to(self.breakpoints.dtype)
-            x = torch.minimum(torch.maximum(x, self.breakpoints[:, 0]), self.breakpoints[:, -1])
+        x = self.place(x)
         if self._table is None:
             shift, per_interval = self.to_intervals()
             u = torch.addcmul(shift, x.to(shift.dtype), per_interval)
             return uniform_splines(u, self.intervals, self.order, self.breakpoints.dtype)
-        return tabled_splines(x.to(self.breakpoints.dtype), self.breakpoints, self._table, self.order)
+        return tabled_splines(x, self.breakpoints, self._table, self.order)
+
+    def place(self, x: Tensor) -> Tensor:
+        """Where splines are evaluated for x, as precise as breakpoints; the ends belong to the grid."""
+        x = x.to(self.breakpoints.dtype)
+        return x.clamp(self.breakpoints[:, 0], self.breakpoints[:, -1]) if self.outside == "clamp" else x
 
     def to_intervals(self) -> tuple[Tensor, Tensor]:
         """a and b, (in_features,) each, with which x is a + b x in intervals of a uniform grid from its start.

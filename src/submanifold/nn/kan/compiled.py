@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +42,8 @@ def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
     plain = layer.local or layer.recompute
     if isinstance(basis, BSplines) and basis.is_uniform and basis.order > 1 and not plain:
         check_width(x, layer.in_features)
-        said: Tensor = _compiler(uniform_layer, kind)(layer, x, *basis.to_intervals())
-    else:
-        said = _compiler(any_layer, kind)(layer, x)
+        return uniform_layer(layer, x, partial(_compiler, kind=kind))
+    said: Tensor = _compiler(any_layer, kind)(layer, x)
     return said
 
 
@@ -62,15 +61,38 @@ def any_layer(layer: KANLinear, x: Tensor) -> Tensor:
     return layer._forward(x)
 
 
-def uniform_layer(layer: KANLinear, x: Tensor, shift: Tensor, per_interval: Tensor) -> Tensor:
-    """Those that a compiler likes better, for splines of order 2 and more; see `BSplines.to_intervals`."""
+def uniform_layer(
+    layer: KANLinear,
+    x: Tensor,
+    compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
+) -> Tensor:
+    """Those that a compiler likes better, for splines of order 2 and more, in two functions that it may have compiled.
+
+    In one, it would look for the place of an input in its grid again for each spline.
+    """
     basis = layer.basis
     assert isinstance(basis, BSplines)
-    u = torch.addcmul(shift, x.to(shift.dtype), per_interval)
-    if basis.outside == "clamp":
-        u = functional.hardtanh(u, 0.0, basis.intervals)
-    dtype = basis.breakpoints.dtype
-    splines: Tensor = EverySpline.apply(u, basis.intervals, basis.order, dtype)  # type: ignore[no-untyped-call]
+    shift, per_interval = basis.to_intervals()
+    with torch.no_grad():
+        whole, rest = compiled(_in_intervals)(basis.place(x), shift, per_interval)
+    said: Tensor = compiled(_sums)(layer, x, per_interval, whole, rest)
+    return said
+
+
+def _in_intervals(place: Tensor, shift: Tensor, per_interval: Tensor) -> tuple[Tensor, Tensor]:
+    """From the first breakpoint, the nearest whole number and the rest, which have all digits between them."""
+    u = torch.addcmul(shift, place.to(shift.dtype), per_interval)
+    whole = u.round()
+    return whole.to(place.dtype), (u - whole).to(place.dtype)
+
+
+def _sums(layer: KANLinear, x: Tensor, per_interval: Tensor, whole: Tensor, rest: Tensor) -> Tensor:
+    """What the layer says of x, from where it is."""
+    basis = layer.basis
+    assert isinstance(basis, BSplines)
+    place = basis.place(x)
+    u = place * per_interval.to(place.dtype)  # for its derivative alone
+    splines: Tensor = EverySpline.apply(u, whole, rest, basis.intervals, basis.order)  # type: ignore[no-untyped-call]
     coefficients: Tensor = _InOrder.apply(layer.coefficients)  # type: ignore[no-untyped-call]
     weights = layer._spline_weights(coefficients).mT  # (out, size, in)
     said = functional.linear(splines.to(x.dtype).flatten(-2), weights.flatten(1))
@@ -78,27 +100,28 @@ def uniform_layer(layer: KANLinear, x: Tensor, shift: Tensor, per_interval: Tens
 
 
 class EverySpline(torch.autograd.Function):
-    """All splines (..., G + k, m) at places u (..., m), which are in intervals from the first breakpoint.
+    """All splines (..., G + k, m) at places (..., m), which are in intervals from the first breakpoint.
 
-    They are computed in `dtype` from the nearest whole number and the rest, which have all digits of u between them.
+    Places are the sums of `whole` and `rest`, and differentiated as `u` (..., m), which is they but for a constant.
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, intervals: int, order: int, dtype: torch.dtype) -> Tensor:
-        whole, rest = _split(u, dtype)
-        ctx.save_for_backward(u)  # of which the backward pass is a function, so that it has derivatives itself
-        ctx.intervals, ctx.order, ctx.dtype = intervals, order, dtype
+    def forward(ctx: Any, u: Tensor, whole: Tensor, rest: Tensor, intervals: int, order: int) -> Tensor:
+        kept = () if torch.compiler.is_compiling() else (u,)  # for derivatives of the derivative
+        ctx.save_for_backward(whole, rest, *kept)
+        ctx.intervals, ctx.order = intervals, order
         centres = _centres(rest, intervals, order)
         before, v, after = _parts(whole, rest, intervals, centres)
         straight = before * _slopes(0 - centres, order) + after * _slopes(intervals - centres, order)
         return _powers(v.abs(), order, order) + straight
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
-        (u,) = ctx.saved_tensors
-        whole, rest = _split(u, ctx.dtype)
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None, None]:
+        whole, rest, *kept = ctx.saved_tensors
+        for u in kept:
+            rest = rest + (u - u.detach())  # the same number
         _, v, _ = _parts(whole, rest, ctx.intervals, _centres(rest, ctx.intervals, ctx.order))
-        return (given * _slopes(v, ctx.order)).sum(dim=-2).to(u.dtype), None, None, None
+        return (given * _slopes(v, ctx.order)).sum(dim=-2), None, None, None, None
 
 
 class _InOrder(torch.autograd.Function):
@@ -111,12 +134,6 @@ class _InOrder(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> Tensor:
         return given.contiguous()
-
-
-def _split(u: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The nearest whole number, and the rest."""
-    whole = u.round()
-    return whole.to(dtype), (u - whole).to(dtype)
 
 
 def _centres(u: Tensor, intervals: int, order: int) -> Tensor:
