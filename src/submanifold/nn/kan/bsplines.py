@@ -136,7 +136,7 @@ class BSplines(Basis):
         In double precision where there is one: counted from the start, a share of an interval would have a digit less
         for every ten intervals.
         """
-        ends = self.breakpoints[:, [0, -1]]
+        ends = self.breakpoints[:, :: self.intervals]
         low, high = (ends if ends.device.type == "mps" else ends.double()).unbind(1)
         per_interval = self.intervals / (high - low)
         return -low * per_interval, per_interval

@@ -6,7 +6,10 @@ single numbers. Here all splines are computed everywhere, each from the distance
     B(v) = \sum_{r \le k / 2} (-1)^r \binom{k + 1}{r} \max(0, (k + 1) / 2 - r - |v|)^k / k!
 
 (de Boor, *A practical guide to splines*, IX, folded at v = 0, by which little cancels). Inputs are the last dimension,
-so that neighbours in memory are the same spline of neighbouring inputs.
+so that neighbours in memory are the same spline of neighbouring inputs. Since splines sum to one, they are added up
+with one less than there are:
+
+    \sum_j w_j B_j(x) = w_0 + \sum_{j > 0} (w_j - w_0) B_j(x)
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from submanifold.nn.kan.bases import BSplines
@@ -27,7 +31,7 @@ from submanifold.nn.kan.basis import check_width
 if TYPE_CHECKING:
     from submanifold.nn.kan.linear import KANLinear
 
-__all__ = ["EverySpline", "any_layer", "compiled_forward", "uniform_layer"]
+__all__ = ["SplineSums", "any_layer", "compiled_forward", "in_intervals", "uniform_layer"]
 
 
 def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
@@ -74,54 +78,77 @@ def uniform_layer(
     assert isinstance(basis, BSplines)
     shift, per_interval = basis.to_intervals()
     with torch.no_grad():
-        whole, rest = compiled(_in_intervals)(basis.place(x), shift, per_interval)
-    said: Tensor = compiled(_sums)(layer, x, per_interval, whole, rest)
+        found = compiled(in_intervals)(basis.place(x), shift, per_interval, basis.intervals)
+    said: Tensor = compiled(_sums)(layer, x, per_interval, *found)
     return said
 
 
-def _in_intervals(place: Tensor, shift: Tensor, per_interval: Tensor) -> tuple[Tensor, Tensor]:
-    """From the first breakpoint, the nearest whole number and the rest, which have all digits between them."""
+def in_intervals(place: Tensor, shift: Tensor, per_interval: Tensor, intervals: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where places are in a grid, in intervals from its start: the nearest whole number, the rest, and what is beyond.
+
+    The first two have all digits between them; the last is negative before the grid.
+    """
     u = torch.addcmul(shift, place.to(shift.dtype), per_interval)
-    whole = u.round()
-    return whole.to(place.dtype), (u - whole).to(place.dtype)
+    inside = u.clamp(0, intervals)
+    whole = inside.round()
+    return whole.to(place.dtype), (inside - whole).to(place.dtype), (u - inside).to(place.dtype)
 
 
-def _sums(layer: KANLinear, x: Tensor, per_interval: Tensor, whole: Tensor, rest: Tensor) -> Tensor:
+def _sums(layer: KANLinear, x: Tensor, per_interval: Tensor, whole: Tensor, rest: Tensor, beyond: Tensor) -> Tensor:
     """What the layer says of x, from where it is."""
+    if not torch.compiler.is_compiling():  # where compilers are told to leave all as it is: derivatives of all orders
+        return layer._forward(x)
     basis = layer.basis
     assert isinstance(basis, BSplines)
-    place = basis.place(x)
-    u = place * per_interval.to(place.dtype)  # for its derivative alone
-    splines: Tensor = EverySpline.apply(u, whole, rest, basis.intervals, basis.order)  # type: ignore[no-untyped-call]
+    u = basis.place(x) * per_interval.to(rest.dtype)  # for its derivative alone
     coefficients: Tensor = _InOrder.apply(layer.coefficients)  # type: ignore[no-untyped-call]
-    weights = layer._spline_weights(coefficients).mT  # (out, size, in)
-    said = functional.linear(splines.to(x.dtype).flatten(-2), weights.flatten(1))
+    weights = torch.split(layer._spline_weights(coefficients).mT, [1, basis.size - 1], dim=1)
+    said: Tensor = SplineSums.apply(u, whole, rest, beyond, *weights, basis.order, x.dtype)  # type: ignore[no-untyped-call]
     return said if layer.base is None else said + functional.linear(layer.base(x), layer._base_weights())
 
 
-class EverySpline(torch.autograd.Function):
-    """All splines (..., G + k, m) at places (..., m), which are in intervals from the first breakpoint.
+class SplineSums(torch.autograd.Function):
+    """Sums (..., out) of all splines of order k at places (..., m) as `in_intervals` has them, computed in `dtype`.
 
-    Places are the sums of `whole` and `rest`, and differentiated as `u` (..., m), which is they but for a constant.
+    Weights are those of the first spline, (out, 1, m), and of the others, (out, G + k - 1, m). The derivative by places
+    is given to `u` (..., m), which is they but for a constant. It has none itself.
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, whole: Tensor, rest: Tensor, intervals: int, order: int) -> Tensor:
-        kept = () if torch.compiler.is_compiling() else (u,)  # for derivatives of the derivative
-        ctx.save_for_backward(whole, rest, *kept)
-        ctx.intervals, ctx.order = intervals, order
-        centres = _centres(rest, intervals, order)
-        before, v, after = _parts(whole, rest, intervals, centres)
-        straight = before * _slopes(0 - centres, order) + after * _slopes(intervals - centres, order)
-        return _powers(v.abs(), order, order) + straight
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        whole: Tensor,
+        rest: Tensor,
+        beyond: Tensor,
+        first_weights: Tensor,
+        other_weights: Tensor,
+        order: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        size = other_weights.shape[1] + 1
+        first, others = (
+            _splines(whole, rest, beyond, centres, size - order, order).flatten(-2).to(dtype)
+            for centres in torch.split(_centres(rest, size, order), [1, size - 1])
+        )
+        steps = (other_weights - first_weights).flatten(1)
+        said = functional.linear(others, steps, first_weights.sum(dim=(1, 2)))
+        ctx.save_for_backward(whole, rest, *(tensor.to(said.dtype) for tensor in (first, others, steps)))
+        ctx.order, ctx.dtype = order, other_weights.dtype
+        return said
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None, None]:
-        whole, rest, *kept = ctx.saved_tensors
-        for u in kept:
-            rest = rest + (u - u.detach())  # the same number
-        _, v, _ = _parts(whole, rest, ctx.intervals, _centres(rest, ctx.intervals, ctx.order))
-        return (given * _slopes(v, ctx.order)).sum(dim=-2), None, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        whole, rest, first, others, steps = ctx.saved_tensors
+        m = whole.shape[-1]
+        by_spline = (given @ steps).unflatten(-1, (-1, m))
+        centres = _centres(rest, by_spline.shape[-2] + 1, ctx.order)[1:]
+        by_place = (by_spline * _slopes(_from_centres(whole, rest, centres), ctx.order)).sum(dim=-2)
+        given = given.flatten(0, -2).mT  # (out, n)
+        by_weight = (given @ splines.flatten(0, -2) for splines in (first, others))
+        by_weight = (gradient.unflatten(-1, (-1, m)).to(ctx.dtype) for gradient in by_weight)
+        return by_place, None, None, None, *by_weight, None, None
 
 
 class _InOrder(torch.autograd.Function):
@@ -136,20 +163,22 @@ class _InOrder(torch.autograd.Function):
         return given.contiguous()
 
 
-def _centres(u: Tensor, intervals: int, order: int) -> Tensor:
-    """(G + k, 1)."""
-    return torch.arange(intervals + order, device=u.device, dtype=u.dtype)[:, None] - (order - 1) / 2
+def _centres(like: Tensor, size: int, order: int) -> Tensor:
+    """Of all splines, (G + k, 1)."""
+    return torch.arange(size, device=like.device, dtype=like.dtype)[:, None] - (order - 1) / 2
 
 
-def _parts(whole: Tensor, rest: Tensor, intervals: int, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What of a place (..., m) is before the grid, how far it then is from each centre, and what is after the grid.
+def _from_centres(whole: Tensor, rest: Tensor, centres: Tensor) -> Tensor:
+    """How far each place (..., m) is from each centre (n, 1), (..., n, m)."""
+    return (whole[..., None, :] - centres) + rest[..., None, :]
 
-    The first and the last are (..., 1, m), the second (..., G + k, m).
-    """
-    whole, rest = whole[..., None, :], rest[..., None, :]
-    u = whole + rest
-    before, after = u - functional.relu(u), functional.relu(u - intervals)
-    return before, (whole - centres) + (rest - before - after), after
+
+def _splines(whole: Tensor, rest: Tensor, beyond: Tensor, centres: Tensor, intervals: int, order: int) -> Tensor:
+    """Those with the centres, (..., n, m); beyond the grid their tangents."""
+    beyond = beyond[..., None, :]
+    before, after = beyond.clamp(max=0), beyond.clamp(min=0)
+    straight = before * _slopes(0 - centres, order) + after * _slopes(intervals - centres, order)
+    return _powers(_from_centres(whole, rest, centres).abs(), order, order) + straight
 
 
 def _slopes(v: Tensor, order: int) -> Tensor:
