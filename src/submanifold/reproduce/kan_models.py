@@ -218,7 +218,10 @@ def _claim(budget: str, cells: Sequence[Mapping[str, Any]], log_ratios: Array) -
     whole = _factor(log_ratios.mean(axis=0))
     answer = {"KAN": "KANs", "MLP": "MLPs", "neither": "neither"}[whole["better"]]
     reach = "" if whole["high"] is None else f" [{whole['low']:.2f}, {whole['high']:.2f}]"
-    won = {name: [f"{c['model']} on {c['data']}" for c in cells if c["better"] == name] for name in ("KAN", "MLP")}
+    won = {
+        name: [f"{c['model']} on {os.path.basename(c['data'])}" for c in cells if c["better"] == name]
+        for name in ("KAN", "MLP")
+    }
     told = "; ".join(
         f"{name}s are better in {len(own)} of {len(cells)}" + (f" ({', '.join(own)})" if own else "")
         for name, own in won.items()
