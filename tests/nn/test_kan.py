@@ -292,7 +292,9 @@ def test_layers_for_the_compiler_are_those_of_plain_operations(options):
     x[0, :2] = layer.basis.breakpoints[:, ::5].mT
     x.requires_grad_()
     found = []
-    for y in (uniform_layer(layer, x, partial(torch.compile, backend="aot_eager")), layer(x)):
+    compiled = partial(uniform_layer, compiled=partial(torch.compile, backend="aot_eager"))
+    torch.testing.assert_close(compiled(layer, x[0, 0]), layer(x[0, 0]))
+    for y in (compiled(layer, x), layer(x)):
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected)

@@ -145,8 +145,8 @@ class SplineSums(torch.autograd.Function):
         by_spline = (given @ steps).unflatten(-1, (-1, m))
         centres = _centres(rest, by_spline.shape[-2] + 1, ctx.order)[1:]
         by_place = (by_spline * _slopes(_from_centres(whole, rest, centres), ctx.order)).sum(dim=-2)
-        given = given.flatten(0, -2).mT  # (out, n)
-        by_weight = (given @ splines.flatten(0, -2) for splines in (first, others))
+        given = given.reshape(-1, given.shape[-1]).mT  # (out, n)
+        by_weight = (given @ splines.reshape(-1, splines.shape[-1]) for splines in (first, others))
         by_weight = (gradient.unflatten(-1, (-1, m)).to(ctx.dtype) for gradient in by_weight)
         return by_place, None, None, None, *by_weight, None, None
 
