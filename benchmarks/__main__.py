@@ -62,12 +62,23 @@ def _require(run: Callable[..., Any], options: dict[str, Any], name: str) -> Non
 
 
 def _show(title: str, rows: Rows) -> None:
+    """A table, or one for each task where most rows share theirs; not on a terminal, as wide as it takes."""
+    tasks = list(dict.fromkeys(row.get("task") for row in rows))
+    if 1 < len(tasks) <= len(rows) / 2:
+        for task in tasks:
+            own = [{k: v for k, v in row.items() if k != "task"} for row in rows if row.get("task") == task]
+            _show(f"{title}: {task}", own)
+        return
     table = Table(title=title)
     for column in rows[0] if rows else ():
         table.add_column(column)
     for row in rows:
         table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        widest = console.options.update(max_width=1000)
+        console.width = max(console.width, console.measure(table, options=widest).maximum)
+    console.print(table)
 
 
 if __name__ == "__main__":
