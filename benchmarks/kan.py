@@ -21,7 +21,9 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -171,20 +173,20 @@ def run(device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
     """Rows of two shapes with G = 5, and of one with a fine grid, on the processor ("cpu") or a card ("cuda")."""
     if check_choice(device, ("cpu", "cuda"), name="device") == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("device='cuda' is not accepted: torch finds no graphics card here, give 'cpu'")
-    _keep_freed_memory()
-    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_keep_freed_memory) as process:
+        return process.submit(_tables, device).result()
+
+
+def _tables(device: str) -> dict[str, list[dict[str, Any]]]:
     torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            rows = [row for batch, widths in SHAPES for row in _coarse(batch, widths, device)]
-            rows += _fine(*SHAPES[0], device)
-    finally:
-        torch.set_num_threads(threads)
+    with threadpool_limits(1):
+        rows = [row for batch, widths in SHAPES for row in _coarse(batch, widths, device)]
+        rows += _fine(*SHAPES[0], device)
     return {"kan" if device == "cpu" else f"kan, {torch.cuda.get_device_name()}": rows}
 
 
 def _keep_freed_memory() -> None:
-    """From here on, in this process."""
+    """From here on, until the process ends."""
     trim_threshold, mmap_max = -1, -4  # their numbers in malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

@@ -15,7 +15,7 @@ from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
 from submanifold.nn.kan import BASES, KAN, KANLinear, prune, refine, update_grid
 from submanifold.nn.kan.bases import BSplines
-from submanifold.nn.kan.compiled import SplineSums, in_intervals, uniform_layer
+from submanifold.nn.kan.compiled import EverySpline, SplineSums, in_intervals, uniform_layer
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
 
 
@@ -269,56 +269,69 @@ def test_local_products_are_those_of_all_splines(uniform):
 
 @pytest.mark.parametrize("k", [2, 3, 4, 5])
 def test_splines_for_the_compiler_are_those_of_all_grids(k):
+    """One by one, and their sums."""
     G, u = 4, torch.linspace(-3, 7, 101, dtype=torch.float64)[:, None].requires_grad_()
-    weights = torch.eye(G + k, dtype=torch.float64)[..., None].requires_grad_()
     zero, one = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    weights = torch.eye(G + k, dtype=torch.float64)[..., None].requires_grad_()
 
-    def quick(u, weights):
-        found = in_intervals(u.detach(), zero, one, G)
-        return SplineSums.apply(u, *found, weights[:, :1], weights[:, 1:], k, u.dtype)
+    def each(u):
+        return EverySpline.apply(u, *in_intervals(u.detach(), zero, one, G, u.dtype), G, k)
+
+    def sums(u, weights):
+        parts = weights.split([3, 1, G + k - 4], dim=1)
+        return SplineSums.apply(u, *in_intervals(u.detach(), zero, one, G, u.dtype), *parts, k)
 
     grid = torch.arange(G + 1, dtype=torch.float64)[None]
-    torch.testing.assert_close(quick(u, weights), splines(u, grid, k).squeeze(1), rtol=0, atol=1e-12)
-    assert torch.autograd.gradcheck(quick, (u, weights))
+    for found in (each(u).squeeze(-1), sums(u, weights)):
+        torch.testing.assert_close(found, splines(u, grid, k).squeeze(1), rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(each, u)
+    assert torch.autograd.gradcheck(sums, (u, weights))
+
+
+quickly = partial(uniform_layer, compiled=partial(torch.compile, backend="aot_eager"))
+
+
+def values_and_gradients(said, layer, x):
+    y = said(layer, x)
+    return y, *torch.autograd.grad(y.float().square().sum(), [x, *layer.parameters()])
 
 
 @pytest.mark.parametrize("options", [{}, {"open_knots": True}, {"outside": "clamp"}, {"base": None}, {"order": 2}])
 def test_layers_for_the_compiler_are_those_of_plain_operations(options):
-    """With their gradients, also where edges are pruned, and at the ends of grids."""
+    """With their gradients, also where edges are pruned, at the ends of grids, and of a single point."""
     torch.manual_seed(0)
     layer = KANLinear(3, 2, noise=1.0, **options).double()
     layer.prune_edges(torch.tensor([[1, 0, 1], [1, 1, 1]], dtype=torch.bool))
-    x = 2 * normal(4, 5, 3)
-    x[0, :2] = layer.basis.breakpoints[:, ::5].mT
-    x.requires_grad_()
-    found = []
-    compiled = partial(uniform_layer, compiled=partial(torch.compile, backend="aot_eager"))
-    torch.testing.assert_close(compiled(layer, x[0, 0]), layer(x[0, 0]))
-    for y in (compiled(layer, x), layer(x)):
-        found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
-    for ours, expected in zip(*found, strict=True):
-        torch.testing.assert_close(ours, expected)
+    points = 2 * normal(4, 5, 3)
+    points[0, :2] = layer.basis.breakpoints[:, ::5].mT
+    for x in (points.requires_grad_(), points[0, 3].detach().requires_grad_()):
+        for ours, expected in zip(
+            *(values_and_gradients(f, layer, x) for f in (quickly, KANLinear.forward)), strict=True
+        ):
+            torch.testing.assert_close(ours, expected)
 
 
-def test_layers_for_the_compiler_under_autocast():
-    """Products in half precision, gradients in that of the weights."""
-    layer, x = KANLinear(3, 2), normal(40, 3, dtype=torch.float32).requires_grad_()
-    found = []
-    for said in (partial(uniform_layer, compiled=partial(torch.compile, backend="aot_eager")), KANLinear.forward):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            y = said(layer, x)
-        assert y.dtype == torch.bfloat16
-        found.append([y, *torch.autograd.grad(y.float().square().sum(), [x, *layer.parameters()])])
-    for ours, expected in zip(*found, strict=True):
-        assert ours.dtype == expected.dtype
-        assert (ours - expected).abs().max() < 0.02 * expected.abs().max()
+@pytest.mark.parametrize("open_knots", [False, True])
+def test_layers_for_the_compiler_are_as_precise_as_plain_operations(open_knots):
+    """In single precision, under autocast, and where a large coefficient has no say."""
+    torch.manual_seed(0)
+    layer = KANLinear(64, 16, noise=1.0, base=None, open_knots=open_knots)
+    x = 1.6 * torch.rand(200, 64) - 0.6  # not in the first interval
+    exact = copy.deepcopy(layer).double()(x.double()).detach()
+    layer.coefficients.data[..., 0] = 1e6
+    assert (quickly(layer, x) - exact).abs().max() < 2e-6 * exact.abs().max()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours, plain = quickly(layer, x), layer(x)
+    assert ours.dtype == plain.dtype == torch.bfloat16
+    assert (ours - exact).square().mean() < 1.2 * (plain - exact).square().mean()
+    assert torch.autograd.grad(ours.float().sum(), layer.coefficients)[0].dtype == torch.float32
 
 
 def test_splines_no_point_meets_are_left_alone():
     """Their gradients are zero and not rounding, of which Adam would make steps as large as others."""
     layer = KANLinear(2, 3, grid=8)
     x = normal(50, 2, dtype=torch.float32).abs().clamp(max=1)  # in the upper half of the grid
-    uniform_layer(layer, x, partial(torch.compile, backend="aot_eager")).square().sum().backward()
+    quickly(layer, x).square().sum().backward()
     met = layer.basis(x).ne(0).any(dim=0)
     assert not met.all()
     assert torch.equal(layer.coefficients.grad.ne(0), met.expand(3, 2, -1))

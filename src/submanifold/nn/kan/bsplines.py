@@ -123,12 +123,13 @@ class BSplines(Basis):
             shift, per_interval = self.to_intervals()
             u = torch.addcmul(shift, x.to(shift.dtype), per_interval)
             return uniform_splines(u, self.intervals, self.order, self.breakpoints.dtype)
-        return tabled_splines(x, self.breakpoints, self._table, self.order)
+        return tabled_splines(x.to(self.breakpoints.dtype), self.breakpoints, self._table, self.order)
 
     def place(self, x: Tensor) -> Tensor:
-        """Where splines are evaluated for x, as precise as breakpoints; the ends belong to the grid."""
-        x = x.to(self.breakpoints.dtype)
-        return x.clamp(self.breakpoints[:, 0], self.breakpoints[:, -1]) if self.outside == "clamp" else x
+        """Where splines are evaluated for x; the ends belong to the grid."""
+        if self.outside == "linear":
+            return x
+        return x.to(self.breakpoints.dtype).clamp(self.breakpoints[:, 0], self.breakpoints[:, -1])
 
     def to_intervals(self) -> tuple[Tensor, Tensor]:
         """a and b, (in_features,) each, with which x is a + b x in intervals of a uniform grid from its start.

@@ -6,10 +6,13 @@ single numbers. Here all splines are computed everywhere, each from the distance
     B(v) = \sum_{r \le k / 2} (-1)^r \binom{k + 1}{r} \max(0, (k + 1) / 2 - r - |v|)^k / k!
 
 (de Boor, *A practical guide to splines*, IX, folded at v = 0, by which little cancels). Inputs are the last dimension,
-so that neighbours in memory are the same spline of neighbouring inputs. Since splines sum to one, they are added up
-with one less than there are:
+so that neighbours in memory are the same spline of neighbouring inputs. Since splines sum to one, all are added up with
+one less, m, in the middle:
 
-    \sum_j w_j B_j(x) = w_0 + \sum_{j > 0} (w_j - w_0) B_j(x)
+    \sum_j w_j B_j(x) = w_m + \sum_{j \ne m} (w_j - w_m) B_j(x)
+
+whose rounding is that of w_m at all places, also where B_m is zero: little in single and double precision, and not
+done with less.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from submanifold.nn.kan.basis import check_width
 if TYPE_CHECKING:
     from submanifold.nn.kan.linear import KANLinear
 
-__all__ = ["SplineSums", "any_layer", "compiled_forward", "in_intervals", "uniform_layer"]
+__all__ = ["EverySpline", "SplineSums", "any_layer", "compiled_forward", "in_intervals", "uniform_layer"]
 
 
 def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
@@ -65,25 +68,25 @@ def any_layer(layer: KANLinear, x: Tensor) -> Tensor:
     return layer._forward(x)
 
 
-def uniform_layer(
-    layer: KANLinear,
-    x: Tensor,
-    compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
-) -> Tensor:
-    """Those that a compiler likes better, for splines of order 2 and more, in two functions that it may have compiled.
+def uniform_layer(layer: KANLinear, x: Tensor, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Tensor:
+    """Those that a compiler likes better, for splines of order 2 and more, in two functions that are compiled each.
 
     In one, it would look for the place of an input in its grid again for each spline.
     """
     basis = layer.basis
     assert isinstance(basis, BSplines)
     shift, per_interval = basis.to_intervals()
-    with torch.no_grad():
-        found = compiled(in_intervals)(basis.place(x), shift, per_interval, basis.intervals)
-    said: Tensor = compiled(_sums)(layer, x, per_interval, *found)
+    found = compiled(in_intervals)(
+        basis.place(x.detach()), shift, per_interval, basis.intervals, basis.breakpoints.dtype
+    )
+    is_precise = x.dtype == basis.breakpoints.dtype and not torch.is_autocast_enabled(x.device.type)
+    said: Tensor = compiled(_sums)(layer, x, per_interval, *found, is_precise)
     return said
 
 
-def in_intervals(place: Tensor, shift: Tensor, per_interval: Tensor, intervals: int) -> tuple[Tensor, Tensor, Tensor]:
+def in_intervals(
+    place: Tensor, shift: Tensor, per_interval: Tensor, intervals: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
     """Where places are in a grid, in intervals from its start: the nearest whole number, the rest, and what is beyond.
 
     The first two have all digits between them; the last is negative before the grid.
@@ -91,27 +94,53 @@ def in_intervals(place: Tensor, shift: Tensor, per_interval: Tensor, intervals: 
     u = torch.addcmul(shift, place.to(shift.dtype), per_interval)
     inside = u.clamp(0, intervals)
     whole = inside.round()
-    return whole.to(place.dtype), (inside - whole).to(place.dtype), (u - inside).to(place.dtype)
+    return whole.to(dtype), (inside - whole).to(dtype), (u - inside).to(dtype)
 
 
-def _sums(layer: KANLinear, x: Tensor, per_interval: Tensor, whole: Tensor, rest: Tensor, beyond: Tensor) -> Tensor:
+def _sums(
+    layer: KANLinear, x: Tensor, per_interval: Tensor, whole: Tensor, rest: Tensor, beyond: Tensor, is_precise: bool
+) -> Tensor:
     """What the layer says of x, from where it is."""
     if not torch.compiler.is_compiling():  # where compilers are told to leave all as it is: derivatives of all orders
         return layer._forward(x)
     basis = layer.basis
     assert isinstance(basis, BSplines)
-    u = basis.place(x) * per_interval.to(rest.dtype)  # for its derivative alone
+    u = basis.place(x).to(rest.dtype) * per_interval.to(rest.dtype)  # for its derivative alone
     coefficients: Tensor = _InOrder.apply(layer.coefficients)  # type: ignore[no-untyped-call]
-    weights = torch.split(layer._spline_weights(coefficients).mT, [1, basis.size - 1], dim=1)
-    said: Tensor = SplineSums.apply(u, whole, rest, beyond, *weights, basis.order, x.dtype)  # type: ignore[no-untyped-call]
+    weights = layer._spline_weights(coefficients).mT  # (out, size, in)
+    if is_precise:
+        before = basis.size // 2
+        parts = torch.split(weights, [before, 1, basis.size - before - 1], dim=1)
+        said: Tensor = SplineSums.apply(u, whole, rest, beyond, *parts, basis.order)  # type: ignore[no-untyped-call]
+    else:
+        splines: Tensor = EverySpline.apply(u, whole, rest, beyond, basis.intervals, basis.order)  # type: ignore[no-untyped-call]
+        said = functional.linear(splines.to(x.dtype).flatten(-2), weights.flatten(1))
     return said if layer.base is None else said + functional.linear(layer.base(x), layer._base_weights())
 
 
-class SplineSums(torch.autograd.Function):
-    """Sums (..., out) of all splines of order k at places (..., m) as `in_intervals` has them, computed in `dtype`.
+class EverySpline(torch.autograd.Function):
+    """All splines of order k, (..., G + k, m), at places (..., m) as `in_intervals` has them.
 
-    Weights are those of the first spline, (out, 1, m), and of the others, (out, G + k - 1, m). The derivative by places
-    is given to `u` (..., m), which is they but for a constant. It has none itself.
+    The derivative by places is given to `u` (..., m), which is they but for a constant. It has none itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, whole: Tensor, rest: Tensor, beyond: Tensor, intervals: int, order: int) -> Tensor:
+        ctx.save_for_backward(whole, rest)
+        ctx.order = order
+        return _splines(whole, rest, beyond, _centres(rest, intervals + order, order), intervals, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        whole, rest = ctx.saved_tensors
+        return _by_place(given, whole, rest, _centres(rest, given.shape[-2], ctx.order), ctx.order), *[None] * 5
+
+
+class SplineSums(torch.autograd.Function):
+    """Sums (..., out) of all splines of order k at places (..., m), which are as for `EverySpline`.
+
+    Weights are (out, n, m), those of splines before one in the middle, of this one, and of those after it.
     """
 
     @staticmethod
@@ -121,34 +150,35 @@ class SplineSums(torch.autograd.Function):
         whole: Tensor,
         rest: Tensor,
         beyond: Tensor,
-        first_weights: Tensor,
-        other_weights: Tensor,
+        weights_before: Tensor,
+        weights_middle: Tensor,
+        weights_after: Tensor,
         order: int,
-        dtype: torch.dtype,
     ) -> Tensor:
-        size = other_weights.shape[1] + 1
-        first, others = (
-            _splines(whole, rest, beyond, centres, size - order, order).flatten(-2).to(dtype)
-            for centres in torch.split(_centres(rest, size, order), [1, size - 1])
+        ctx.sizes = [weights_before.shape[1], 1, weights_after.shape[1]]
+        ctx.order = order
+        intervals = sum(ctx.sizes) - order
+        others, middle = (
+            _splines(whole, rest, beyond, centres, intervals, order).flatten(-2)
+            for centres in _others_and_middle(rest, ctx.sizes, order)
         )
-        steps = (other_weights - first_weights).flatten(1)
-        said = functional.linear(others, steps, first_weights.sum(dim=(1, 2)))
-        ctx.save_for_backward(whole, rest, *(tensor.to(said.dtype) for tensor in (first, others, steps)))
-        ctx.order, ctx.dtype = order, other_weights.dtype
-        return said
+        steps = torch.cat([weights_before - weights_middle, weights_after - weights_middle], dim=1).flatten(1)
+        ctx.save_for_backward(whole, rest, others, middle, steps)
+        return functional.linear(others, steps, weights_middle.sum(dim=(1, 2)))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
-        whole, rest, first, others, steps = ctx.saved_tensors
+        whole, rest, others, middle, steps = ctx.saved_tensors
         m = whole.shape[-1]
-        by_spline = (given @ steps).unflatten(-1, (-1, m))
-        centres = _centres(rest, by_spline.shape[-2] + 1, ctx.order)[1:]
-        by_place = (by_spline * _slopes(_from_centres(whole, rest, centres), ctx.order)).sum(dim=-2)
+        centres, _ = _others_and_middle(rest, ctx.sizes, ctx.order)
+        by_place = _by_place((given @ steps).unflatten(-1, (-1, m)), whole, rest, centres, ctx.order)
         given = given.reshape(-1, given.shape[-1]).mT  # (out, n)
-        by_weight = (given @ splines.reshape(-1, splines.shape[-1]) for splines in (first, others))
-        by_weight = (gradient.unflatten(-1, (-1, m)).to(ctx.dtype) for gradient in by_weight)
-        return by_place, None, None, None, *by_weight, None, None
+        by_others, by_middle = (
+            (given @ splines.reshape(-1, splines.shape[-1])).unflatten(-1, (-1, m)) for splines in (others, middle)
+        )
+        by_before, by_after = torch.split(by_others, ctx.sizes[::2], dim=1)
+        return by_place, None, None, None, by_before, by_middle, by_after, None
 
 
 class _InOrder(torch.autograd.Function):
@@ -168,6 +198,12 @@ def _centres(like: Tensor, size: int, order: int) -> Tensor:
     return torch.arange(size, device=like.device, dtype=like.dtype)[:, None] - (order - 1) / 2
 
 
+def _others_and_middle(like: Tensor, sizes: list[int], order: int) -> tuple[Tensor, Tensor]:
+    """The centres of splines before and after the one in the middle, and its own."""
+    before, middle, after = torch.split(_centres(like, sum(sizes), order), sizes)
+    return torch.cat([before, after]), middle
+
+
 def _from_centres(whole: Tensor, rest: Tensor, centres: Tensor) -> Tensor:
     """How far each place (..., m) is from each centre (n, 1), (..., n, m)."""
     return (whole[..., None, :] - centres) + rest[..., None, :]
@@ -179,6 +215,11 @@ def _splines(whole: Tensor, rest: Tensor, beyond: Tensor, centres: Tensor, inter
     before, after = beyond.clamp(max=0), beyond.clamp(min=0)
     straight = before * _slopes(0 - centres, order) + after * _slopes(intervals - centres, order)
     return _powers(_from_centres(whole, rest, centres).abs(), order, order) + straight
+
+
+def _by_place(by_spline: Tensor, whole: Tensor, rest: Tensor, centres: Tensor, order: int) -> Tensor:
+    """A derivative by splines with the centres, (..., n, m), as one by places, (..., m)."""
+    return (by_spline * _slopes(_from_centres(whole, rest, centres), order)).sum(dim=-2)
 
 
 def _slopes(v: Tensor, order: int) -> Tensor:

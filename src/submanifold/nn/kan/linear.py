@@ -47,7 +47,8 @@ class KANLinear(nn.Module):
         recompute: compute the basis anew in the backward pass and keep nothing of it: less memory, more time. Not for
             `torch.func`.
         compiled: by `torch.compile`: fewer passes over memory, after seconds of compiling for each kind of layer. It
-            has first derivatives backwards; within `torch.func`, the layer is as without.
+            has first derivatives backwards, and rounds as if the coefficient in the middle of the grid were used
+            everywhere; within `torch.func`, the layer is as without.
         local: multiply with the k + 1 splines that are not zero alone, for fine grids: less than half of the time of
             the product with all at G = 200, more below G = 100. It has first derivatives backwards only.
         **basis_options: of the basis, such as `order`, `grid_range`, `open_knots` and `outside` of splines.
