@@ -14,6 +14,7 @@ from scipy.interpolate import BSpline
 from submanifold.errors import InvalidInput
 from submanifold.geometry import lipschitz_lower_bound, lipschitz_upper_bound
 from submanifold.nn.kan import BASES, KAN, KANLinear, prune, refine, update_grid
+from submanifold.nn.kan import compiled as compilation
 from submanifold.nn.kan.bases import BSplines
 from submanifold.nn.kan.compiled import EverySpline, SplineSums, in_intervals, uniform_layer
 from submanifold.nn.kan.splines import change_of_knots, dense, greville, knots_of, local_splines, uniform_splines
@@ -296,9 +297,11 @@ def values_and_gradients(said, layer, x):
     return y, *torch.autograd.grad(y.float().square().sum(), [x, *layer.parameters()])
 
 
+@pytest.mark.parametrize("few", [True, False])
 @pytest.mark.parametrize("options", [{}, {"open_knots": True}, {"outside": "clamp"}, {"base": None}, {"order": 2}])
-def test_layers_for_the_compiler_are_those_of_plain_operations(options):
+def test_layers_for_the_compiler_are_those_of_plain_operations(options, few, monkeypatch):
     """With their gradients, also where edges are pruned, at the ends of grids, and of a single point."""
+    monkeypatch.setattr(compilation, "_FEW", 1000 if few else 0)
     torch.manual_seed(0)
     layer = KANLinear(3, 2, noise=1.0, **options).double()
     layer.prune_edges(torch.tensor([[1, 0, 1], [1, 1, 1]], dtype=torch.bool))
@@ -358,10 +361,11 @@ def test_any_number_of_layers_is_compiled(monkeypatch):
     widths = list(range(17, 23))  # of no other test
     net, plain = (KAN(widths, compiled=compiled).double() for compiled in (True, False))
     net.load_state_dict(plain.state_dict())
-    for n in (5, 6, 7):
+    for n in (5, 6, 7, 500, 600, 700):
         x = normal(n, 17)
         torch.testing.assert_close(net(x), plain(x))
-    assert counter.frame_count == 2 * 2 * (len(widths) - 1)  # two functions, for 5 and for any number
+    layers = len(widths) - 1
+    assert counter.frame_count == 2 * layers + 2 * 2 * layers  # one function for few, two for many, at first for 5, 500
     push = torch.func.jvp(net, (x,), (x,))
     torch.testing.assert_close(push, torch.func.jvp(plain, (x,), (x,)))
     assert torch.equal(copy.deepcopy(net)(x), net(x))

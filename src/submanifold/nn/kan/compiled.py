@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EverySpline", "SplineSums", "any_layer", "compiled_forward", "in_intervals", "uniform_layer"]
 
+_FEW = 4096
+"""Inputs, so few that to look for their places takes less time than a call."""
+
 
 def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
     """What `layer` says of x, compiled at the first layer of its kind; first derivatives backwards are all it has.
@@ -69,19 +72,31 @@ def any_layer(layer: KANLinear, x: Tensor) -> Tensor:
 
 
 def uniform_layer(layer: KANLinear, x: Tensor, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Tensor:
-    """Those that a compiler likes better, for splines of order 2 and more, in two functions that are compiled each.
+    """Those that a compiler likes better, for splines of order 2 and more, in functions that are `compiled`.
 
-    In one, it would look for the place of an input in its grid again for each spline.
+    In one function it would look for the place of an input in its grid again for each spline. That is quicker than to
+    call another for few inputs only.
     """
     basis = layer.basis
     assert isinstance(basis, BSplines)
     shift, per_interval = basis.to_intervals()
-    found = compiled(in_intervals)(
-        basis.place(x.detach()), shift, per_interval, basis.intervals, basis.breakpoints.dtype
-    )
     is_precise = x.dtype == basis.breakpoints.dtype and not torch.is_autocast_enabled(x.device.type)
-    said: Tensor = compiled(_sums)(layer, x, per_interval, *found, is_precise)
+    if x.numel() < _FEW:
+        said: Tensor = compiled(_few_sums)(layer, x, shift, per_interval, is_precise)
+    else:
+        place = basis.place(x.detach())
+        found = compiled(in_intervals)(place, shift, per_interval, basis.intervals, basis.breakpoints.dtype)
+        said = compiled(_sums)(layer, x, per_interval, *found, is_precise)
     return said
+
+
+def _few_sums(layer: KANLinear, x: Tensor, shift: Tensor, per_interval: Tensor, is_precise: bool) -> Tensor:
+    """What the layer says of x."""
+    basis = layer.basis
+    assert isinstance(basis, BSplines)
+    place = basis.place(x.detach())
+    found = in_intervals(place, shift, per_interval, basis.intervals, basis.breakpoints.dtype)
+    return _sums(layer, x, per_interval, *found, is_precise)
 
 
 def in_intervals(
