@@ -170,7 +170,10 @@ def _rows(
 
 
 def run(device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
-    """Rows of two shapes with G = 5, and of one with a fine grid, on the processor ("cpu") or a card ("cuda")."""
+    """Rows of two shapes with G = 5, and of one with a fine grid, on the processor ("cpu") or a card ("cuda").
+
+    They are measured in a process of their own, which programs on standard input cannot start.
+    """
     if check_choice(device, ("cpu", "cuda"), name="device") == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("device='cuda' is not accepted: torch finds no graphics card here, give 'cpu'")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_keep_freed_memory) as process:

@@ -351,6 +351,18 @@ def test_what_is_compiled_has_second_derivatives_where_it_is_not(order, outside)
         assert torch.autograd.gradgradcheck(layer, x)
 
 
+def test_compiled_networks_on_the_meta_device_and_forwards():
+    """The former know shapes, and tangents are not lost."""
+    net = KAN([3, 4, 2], compiled=True)
+    x, direction = normal(5, 3, dtype=torch.float32), normal(5, 3, seed=1, dtype=torch.float32)
+    _, expected = torch.func.jvp(net, (x,), (direction,))
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        _, tangent = torch.autograd.forward_ad.unpack_dual(net(torch.autograd.forward_ad.make_dual(x, direction)))
+    torch.testing.assert_close(tangent, expected)
+    with torch.compiler.set_stance("force_eager"):
+        assert net.to("meta")(torch.zeros(5, 3, device="meta")).shape == (5, 2)
+
+
 @pytest.mark.slow
 def test_any_number_of_layers_is_compiled(monkeypatch):
     """More than the eight variants that torch compiles of one piece of code; torch.func has its derivatives."""

@@ -127,9 +127,7 @@ class BSplines(Basis):
 
     def place(self, x: Tensor) -> Tensor:
         """Where splines are evaluated for x; the ends belong to the grid."""
-        if self.outside == "linear":
-            return x
-        return x.to(self.breakpoints.dtype).clamp(self.breakpoints[:, 0], self.breakpoints[:, -1])
+        return x if self.outside == "linear" else x.clamp(self.breakpoints[:, 0], self.breakpoints[:, -1])
 
     def to_intervals(self) -> tuple[Tensor, Tensor]:
         """a and b, (in_features,) each, with which x is a + b x in intervals of a uniform grid from its start.

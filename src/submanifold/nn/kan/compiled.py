@@ -5,7 +5,7 @@ single numbers. Here all splines are computed everywhere, each from the distance
 
     B(v) = \sum_{r \le k / 2} (-1)^r \binom{k + 1}{r} \max(0, (k + 1) / 2 - r - |v|)^k / k!
 
-(de Boor, *A practical guide to splines*, IX, folded at v = 0, by which little cancels). Inputs are the last dimension,
+(de Boor, *A practical guide to splines*, IX, folded at v = 0, by which less cancels). Inputs are the last dimension,
 so that neighbours in memory are the same spline of neighbouring inputs. Since splines sum to one, all are added up with
 one less, m, in the middle:
 
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -38,19 +39,24 @@ __all__ = ["EverySpline", "SplineSums", "any_layer", "compiled_forward", "in_int
 
 _FEW = 4096
 """Inputs, so few that to look for their places takes less time than a call."""
+_MOST_ORDER = 5
+"""Up to which the sum for a spline cancels little: in single precision it has lost a digit at order 6."""
 
 
 def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
     """What `layer` says of x, compiled at the first layer of its kind; first derivatives backwards are all it has.
 
-    Within another compiled function, and within `torch.func`, which has more, the layer goes operation by operation.
+    Within another compiled function, and within `torch.func` and forward-mode differentiation, which have more, the
+    layer goes operation by operation.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    forwards = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    if torch.compiler.is_compiling() or forwards:
         return layer._forward(x)
     basis = layer.basis
-    kind = (type(basis), basis.size, layer.in_features, layer.out_features)
+    learns = (torch.is_grad_enabled(), x.requires_grad)
+    kind = (type(basis), basis.size, layer.in_features, layer.out_features, x.ndim, *learns)
     plain = layer.local or layer.recompute
-    if isinstance(basis, BSplines) and basis.is_uniform and basis.order > 1 and not plain:
+    if isinstance(basis, BSplines) and basis.is_uniform and 1 < basis.order <= _MOST_ORDER and not plain:
         check_width(x, layer.in_features)
         return uniform_layer(layer, x, partial(_compiler, kind=kind))
     said: Tensor = _compiler(any_layer, kind)(layer, x)
@@ -59,7 +65,7 @@ def compiled_forward(layer: KANLinear, x: Tensor) -> Tensor:
 
 @cache
 def _compiler(function: Callable[..., Tensor], kind: tuple[Any, ...]) -> Callable[..., Tensor]:
-    """For one kind of layer: torch counts the variants of a piece of code, and beyond eight goes on uncompiled."""
+    """For one kind of layer and input: torch counts variants of code, and beyond eight of them leaves it uncompiled."""
     assert isinstance(function, FunctionType)
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
     compiled: Callable[..., Tensor] = torch.compile(own)
@@ -72,7 +78,7 @@ def any_layer(layer: KANLinear, x: Tensor) -> Tensor:
 
 
 def uniform_layer(layer: KANLinear, x: Tensor, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Tensor:
-    """Those that a compiler likes better, for splines of order 2 and more, in functions that are `compiled`.
+    """Those that a compiler likes better, for splines of order 2 to 5, in functions that are `compiled`.
 
     In one function it would look for the place of an input in its grid again for each spline. That is quicker than to
     call another for few inputs only.
@@ -80,7 +86,9 @@ def uniform_layer(layer: KANLinear, x: Tensor, compiled: Callable[[Callable[...,
     basis = layer.basis
     assert isinstance(basis, BSplines)
     shift, per_interval = basis.to_intervals()
-    is_precise = x.dtype == basis.breakpoints.dtype and not torch.is_autocast_enabled(x.device.type)
+    device = x.device.type
+    is_rough = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    is_precise = x.dtype == basis.breakpoints.dtype and not is_rough
     if x.numel() < _FEW:
         said: Tensor = compiled(_few_sums)(layer, x, shift, per_interval, is_precise)
     else:
