@@ -216,8 +216,10 @@ def _cell(rows: Sequence[Mapping[str, Any]], data: str, model: str, budget: str)
 def _claim(budget: str, cells: Sequence[Mapping[str, Any]], log_ratios: Array) -> Claim:
     """Of the ratios in all cells, (cells, seeds)."""
     whole = _factor(log_ratios.mean(axis=0))
-    answer = {"KAN": "KANs", "MLP": "MLPs", "neither": "neither"}[whole["better"]]
-    reach = "" if whole["high"] is None else f" [{whole['low']:.2f}, {whole['high']:.2f}]"
+    answer, reach = "one seed cannot say", ""
+    if whole["high"] is not None:
+        answer = {"KAN": "KANs", "MLP": "MLPs", "neither": "neither"}[whole["better"]]
+        reach = f" [{whole['low']:.2f}, {whole['high']:.2f}]"
     won = {
         name: [f"{c['model']} on {os.path.basename(c['data'])}" for c in cells if c["better"] == name]
         for name in ("KAN", "MLP")
