@@ -126,7 +126,7 @@ class BSplines(Basis):
         return tabled_splines(x.to(self.breakpoints.dtype), self.breakpoints, self._table, self.order)
 
     def place(self, x: Tensor) -> Tensor:
-        """Where splines are evaluated for x; the ends belong to the grid."""
+        """Where splines are evaluated for x, both (..., in_features); the ends belong to the grid."""
         return x if self.outside == "linear" else x.clamp(self.breakpoints[:, 0], self.breakpoints[:, -1])
 
     def to_intervals(self) -> tuple[Tensor, Tensor]:

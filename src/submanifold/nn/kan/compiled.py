@@ -78,10 +78,10 @@ def any_layer(layer: KANLinear, x: Tensor) -> Tensor:
 
 
 def uniform_layer(layer: KANLinear, x: Tensor, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Tensor:
-    """Those that a compiler likes better, for splines of order 2 to 5, in functions that are `compiled`.
+    """Those that a compiler likes better, (..., out) of x (..., in), for splines of order 2 to 5.
 
-    In one function it would look for the place of an input in its grid again for each spline. That is quicker than to
-    call another for few inputs only.
+    They are in functions that go through `compiled` first. In one function it would look for the place of an input in
+    its grid again for each spline; that is quicker than to call another for few inputs only.
     """
     basis = layer.basis
     assert isinstance(basis, BSplines)
@@ -110,9 +110,11 @@ def _few_sums(layer: KANLinear, x: Tensor, shift: Tensor, per_interval: Tensor, 
 def in_intervals(
     place: Tensor, shift: Tensor, per_interval: Tensor, intervals: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Where places are in a grid, in intervals from its start: the nearest whole number, the rest, and what is beyond.
+    """Where places (..., m) are in grids of so many intervals; the other two are of `BSplines.to_intervals`, (m,).
 
-    The first two have all digits between them; the last is negative before the grid.
+    Returns:
+        the nearest whole number, the rest, and what is beyond the grid, negative before it, (..., m) each, in `dtype`,
+        in intervals from the start of the grid. The first two have all digits between them.
     """
     u = torch.addcmul(shift, place.to(shift.dtype), per_interval)
     inside = u.clamp(0, intervals)
@@ -142,7 +144,7 @@ def _sums(
 
 
 class EverySpline(torch.autograd.Function):
-    """All splines of order k, (..., G + k, m), at places (..., m) as `in_intervals` has them.
+    """All splines of order k, (..., G + k, m), at places (..., m) as `in_intervals` has them: B of the module's head.
 
     The derivative by places is given to `u` (..., m), which is they but for a constant. It has none itself.
     """
@@ -161,7 +163,7 @@ class EverySpline(torch.autograd.Function):
 
 
 class SplineSums(torch.autograd.Function):
-    """Sums (..., out) of all splines of order k at places (..., m), which are as for `EverySpline`.
+    """Sums (..., out) of all splines of order k at places (..., m) as for `EverySpline`; see the module's head.
 
     Weights are (out, n, m), those of splines before one in the middle, of this one, and of those after it.
     """

@@ -50,7 +50,7 @@ class KANLinear(nn.Module):
             has first derivatives backwards, and rounds as if the coefficient in the middle of the grid were used
             everywhere; within `torch.func`, the layer is as without.
         local: multiply with the k + 1 splines that are not zero alone, for fine grids: less than half of the time of
-            the product with all at G = 200, more below G = 100. It has first derivatives backwards only.
+            the product with all at G = 200, more below G = 80. It has first derivatives backwards only.
         **basis_options: of the basis, such as `order`, `grid_range`, `open_knots` and `outside` of splines.
 
     Raises:
